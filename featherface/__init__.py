@@ -1,0 +1,1 @@
+"""Ultra-light face detection."""

@@ -1,0 +1,231 @@
+"""The typed, frozen view of params.yaml; the only module that parses YAML, and the only home of defaults.
+
+Unknown keys and wrong types are refused with the file, the key and what is allowed. Nothing here opens anything
+but the YAML file it is given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from featherface.errors import ConfigError
+
+ARCHITECTURES = ("v2-ultra", "v2-ultra-reference", "v1", "v1-487k")
+INNOVATIONS = (
+    "feature_reuse",
+    "attention_multiplication",
+    "progressive_enhancement",
+    "multiscale_intelligence",
+    "dynamic_weight_sharing",
+)
+
+Architecture = Literal["v2-ultra", "v2-ultra-reference", "v1", "v1-487k"]
+Innovation = Literal[
+    "feature_reuse",
+    "attention_multiplication",
+    "progressive_enhancement",
+    "multiscale_intelligence",
+    "dynamic_weight_sharing",
+]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """One top-level key of params.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, validate_default=True)
+
+
+class SynthesizeConfig(Section):
+    """The procedural data set that ships with the project."""
+
+    num_train: Count = 800
+    num_val: Count = 200
+    image_hw: tuple[Count, Count] = (480, 640)
+    seed: int = 20260
+
+
+class DataConfig(Section):
+    """Which photographs, and which of their faces are learnt."""
+
+    source: Literal["synthetic", "widerface"] = "synthetic"
+    root: str = "data"
+    min_face_px: NonNegative = 6.0
+    """Faces with a shorter side below this, after augmentation, are ignored: neither positive nor negative."""
+
+
+class ModelConfig(Section):
+    """The student."""
+
+    architecture: Architecture = "v2-ultra"
+    innovations: tuple[Innovation, ...] = INNOVATIONS
+
+
+class TeacherConfig(Section):
+    """The teacher: trained in the pipeline, or given as public weights."""
+
+    architecture: Architecture = "v1-487k"
+    weights: str | None = None
+    """Published weights, relative to the workspace; null: train the teacher in the pipeline."""
+
+
+class AugmentConfig(Section):
+    """Random views of a training image."""
+
+    crop_scale_min: Positive = 0.3
+    crop_scale_max: Positive = 1.6
+    """Side of the square crop over the short side of the image; above 1 the image is padded."""
+    flip_probability: Fraction = 0.5
+    photometric_probability: Fraction = 0.5
+
+
+class LossConfig(Section):
+    """Multibox loss (SSD, arXiv:1512.02325, with landmarks as in RetinaFace, arXiv:1905.00641)."""
+
+    match_iou_threshold: Fraction = 0.35
+    negatives_per_positive: NonNegative = 7.0
+    box_weight: NonNegative = 2.0
+    cls_weight: NonNegative = 1.0
+    landmark_weight: NonNegative = 1.0
+
+
+class TrainConfig(Section):
+    """How a network is fitted; one section trains the teacher, its twin inside `distill` the student."""
+
+    epochs: Count = 10
+    batch_size: Count = 16
+    image_size_px: Annotated[int, Field(ge=32, multiple_of=32)] = 320
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: Positive = 2e-3
+    weight_decay: NonNegative = 5e-4
+    schedule: Literal["one_cycle", "cosine"] = "one_cycle"
+    warmup_fraction: Fraction = 0.1
+    grad_clip_norm: Positive = 10.0
+    ema_decay: Fraction = 0.998
+    seed: int = 1
+    num_threads: Count = 2
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+
+
+class DistillConfig(Section):
+    """How the student learns from the teacher; `enabled: false` trains its twin without a teacher."""
+
+    enabled: bool = True
+    train: TrainConfig = TrainConfig()
+    init_from_teacher: bool = True
+    """Start the layers of the backbone that have the teacher's shapes from the teacher's weights."""
+    task_weight: NonNegative = 1.0
+    logit_weight: NonNegative = 1.0
+    box_weight: NonNegative = 0.5
+    landmark_weight: NonNegative = 0.25
+    feature_weight: NonNegative = 0.5
+    temperature_start: Positive = 4.0
+    temperature_end: Positive = 1.0
+    confidence_threshold: Fraction = 0.3
+    """Box and landmark terms count only priors where the teacher's face probability is at least this."""
+
+
+class EvaluateConfig(Section):
+    """How detectors are judged: single scale, official WIDER FACE protocol and COCO."""
+
+    split: Literal["train", "val"] = "val"
+    score_threshold: Fraction = 0.02
+    iou_threshold: Fraction = 0.4
+    max_faces: Count = 1000
+    image_size: Annotated[int, Field(ge=32)] | Literal["original"] = "original"
+    num_threads: Count = 2
+
+
+class ExportConfig(Section):
+    """The ONNX file."""
+
+    opset: Annotated[int, Field(ge=18)] = 18
+    parity_tolerance: Positive = 1e-4
+    parity_images: Count = 8
+    score_threshold: Fraction = 0.5
+    iou_threshold: Fraction = 0.4
+    latency_size_px: Annotated[int, Field(ge=32, multiple_of=32)] = 640
+
+
+class PromoteConfig(Section):
+    """What a challenger must be to become the champion."""
+
+    min_mean_ap: Fraction = 0.5
+    max_params: Count = 250_000
+    max_file_mib: Positive = 1.2
+    max_parity_error: Positive = 1e-4
+    max_latency_ratio: Positive = 2.0
+    """Latency of the student over the teacher's, both through ONNX Runtime in one interleaved run."""
+    max_ap_drop: Fraction = 0.005
+    """How much less mean AP than the champion's, on the same data version, is still accepted."""
+
+
+class Config(Section):
+    """All of params.yaml."""
+
+    synthesize: SynthesizeConfig = SynthesizeConfig()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    train_teacher: TrainConfig = TrainConfig()
+    distill: DistillConfig = DistillConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    export: ExportConfig = ExportConfig()
+    promote: PromoteConfig = PromoteConfig()
+
+
+def load_config(path: Path | str) -> Config:
+    """Read and check a params.yaml.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML mapping, has an unknown key or a value that is not allowed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give a params.yaml") from error
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
+    if raw is None:
+        raw = {}
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: a mapping of sections is needed, got a {type(raw).__name__}")
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from error
+
+
+def dump_config(config: Section) -> str:
+    """YAML text that `load_config` reads back to an equal config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=110)
+
+
+def _explain(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            section = _section_at(problem["loc"][:-1])
+            problems.append(f"unknown key '{key}'; allowed here: {', '.join(section.model_fields)}")
+        else:
+            problems.append(f"key '{key}': {problem['msg']}, got {problem['input']!r}")
+    return "; ".join(problems)
+
+
+def _section_at(location: tuple[int | str, ...]) -> type[Section]:
+    section: Any = Config
+    for part in location:
+        section = section.model_fields[str(part)].annotation
+    return section  # type: ignore[no-any-return]  # walks Section annotations only

@@ -1,0 +1,1 @@
+"""Photographs and annotations: reading, importing, checking, making, augmenting, batching."""

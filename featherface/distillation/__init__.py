@@ -1,0 +1,1 @@
+"""The frozen teacher and the losses against it."""

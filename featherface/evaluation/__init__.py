@@ -1,0 +1,1 @@
+"""Average precision by the WIDER FACE and COCO protocols, plots and sheets."""

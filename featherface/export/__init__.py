@@ -1,0 +1,1 @@
+"""Files for deployment, and the proof that they equal the network."""

@@ -1,0 +1,1 @@
+"""Matching of priors to faces, and the multibox loss."""

@@ -1,0 +1,1 @@
+"""MLflow: runs, registry and provenance; the only home of mlflow."""

@@ -1,0 +1,1 @@
+"""The fitting loop, optimizers and checkpoints."""
