@@ -1,0 +1,306 @@
+"""From files to network input and back: the one preprocessing of training, evaluation and deployment.
+
+An image is an (H, W, 3) uint8 RGB array everywhere; only `to_network_input` makes the BGR floats that networks
+read. Coordinates are continuous pixels: (0, 0) is the outer corner of the first pixel, so scaling an image by `s`
+scales its boxes by `s`. Detection runs without torch, so nothing here imports it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import (  # fmt: skip
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from featherface.errors import DataError, ImageDecodeError
+
+RgbImage = npt.NDArray[np.uint8]
+"""(H, W, 3) uint8, red first."""
+FloatArray = npt.NDArray[np.float32]
+
+MEAN_BGR = (104.0, 117.0, 123.0)
+"""What is subtracted from each channel: the published network was trained so, and so are the students."""
+MEAN_RGB = (123, 117, 104)
+"""The color of padding: zero after the subtraction."""
+STRIDE_MULTIPLE = 32
+"""Sides of the network input are multiples of the coarsest stride."""
+MAX_PIXELS = 200_000_000
+"""Larger images are refused before they are decoded: they are mostly attacks or mistakes."""
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+"""Names that `read_image` is worth trying on, lower case; what a file is, is told by its content."""
+
+# Signatures at the start of the file. Pillow's plugins are called by name: Image.open would try all of them,
+# one of which runs Ghostscript, and warns from 89 megapixels on through process-wide state.
+_SIGNATURES: tuple[tuple[bytes, type], ...] = (
+    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+    (b"RIFF", WebPImagePlugin.WebPImageFile),
+    (b"BM", BmpImagePlugin.BmpImageFile),
+    (b"GIF8", GifImagePlugin.GifImageFile),
+    (b"II*\x00", TiffImagePlugin.TiffImageFile),
+    (b"MM\x00*", TiffImagePlugin.TiffImageFile),
+    (b"P5", PpmImagePlugin.PpmImageFile),
+    (b"P6", PpmImagePlugin.PpmImageFile),
+)
+_ENCODERS = {
+    ".jpg": cv2.IMWRITE_JPEG_QUALITY,
+    ".jpeg": cv2.IMWRITE_JPEG_QUALITY,
+    ".webp": cv2.IMWRITE_WEBP_QUALITY,
+    ".png": None,
+}
+_JPEG_END = b"\xff\xd9"
+
+
+@dataclass(frozen=True)
+class Letterboxed:
+    """An image as the network sees it, and the way back to the pixels of its source."""
+
+    image: RgbImage
+    """(H, W, 3) with H and W multiples of `STRIDE_MULTIPLE`; padding at the right and the bottom."""
+    scale_xy: tuple[float, float]
+    """Input pixels over source pixels, per axis: sizes are whole pixels, so the two differ a little."""
+    pad_right_bottom_px: tuple[int, int]
+    """Width of the padded column and height of the padded row; nothing is padded at the left and the top."""
+    source_hw: tuple[int, int]
+
+
+def read_image(path: Path | str) -> RgbImage:
+    """Decode an image file to (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+
+    Raises:
+        ImageDecodeError: the file cannot be read, is no image, is cut short or has more than `MAX_PIXELS`.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ImageDecodeError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return decode_image(data, str(path))
+
+
+def decode_image(data: bytes, name: str) -> RgbImage:
+    """Decode JPEG, PNG, WebP, BMP, GIF (first frame), TIFF or PPM bytes to (H, W, 3) uint8 RGB.
+
+    Grey is repeated on three channels, transparency is laid on white, 16 bits keep their upper 8, CMYK is
+    converted, the EXIF orientation is applied. A cut file is refused: decoders would fill the rest with grey.
+
+    Args:
+        data: the whole file.
+        name: what error messages call it.
+
+    Raises:
+        ImageDecodeError: no image, truncated, too large, or pixels that have no 8-bit meaning.
+    """
+    plugin = next((plugin for signature, plugin in _SIGNATURES if data.startswith(signature)), None)
+    if plugin is None:
+        found = "the file is empty" if not data else f"it starts with {data[:8]!r}"
+        raise ImageDecodeError(f"{name}: is no JPEG, PNG, WebP, BMP, GIF, TIFF or PPM image ({found})")
+    try:
+        if plugin is JpegImagePlugin.JpegImageFile:
+            return _decode_jpeg(data, name)
+        return _decode_with_pillow(data, plugin, name)
+    except ImageDecodeError:
+        raise
+    # Pillow's parsers leak many kinds of errors on broken bytes; each means the same to the caller.
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        LookupError,
+        EOFError,
+        TypeError,
+        struct.error,
+        cv2.error,
+    ) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageDecodeError(f"{name}: is a broken image ({reason})") from error
+    except Image.DecompressionBombError as error:
+        raise ImageDecodeError(f"{name}: has more than {MAX_PIXELS // 10**6} megapixels") from error
+
+
+def write_image(path: Path | str, image: RgbImage, *, quality: int = 92) -> None:
+    """Write RGB pixels as JPEG, WebP or PNG, by the suffix; the file appears complete or not at all.
+
+    Args:
+        path: ends with .jpg, .jpeg, .webp or .png; its folder exists.
+        image: (H, W, 3) uint8 RGB.
+        quality: of JPEG and WebP, in [1, 100].
+
+    Raises:
+        DataError: another suffix, or a folder that cannot be written to.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _ENCODERS:
+        raise DataError(f"{path}: images are written as {', '.join(_ENCODERS)}, not as '{path.suffix}'")
+    quality_flag = _ENCODERS[suffix]
+    flags = [] if quality_flag is None else [quality_flag, quality]
+    encoded_well, encoded = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
+    if not encoded_well:
+        raise DataError(f"{path}: an image of shape {image.shape} cannot be encoded as {suffix}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_bytes(encoded.tobytes())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def resize_long_side(image: RgbImage, long_side_px: int) -> tuple[RgbImage, tuple[float, float]]:
+    """The image with its longer side made `long_side_px`, and the scale of x and of y (new over old)."""
+    height, width = image.shape[:2]
+    scale = long_side_px / max(height, width)
+    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+    if (new_width, new_height) == (width, height):
+        return image, (1.0, 1.0)
+    # Averaging keeps small faces when shrinking; it would make blocks when enlarging.
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(image, (new_width, new_height), interpolation=interpolation)
+    return _as_rgb(resized), (new_width / width, new_height / height)
+
+
+def letterbox(image: RgbImage, size_px: int | None = None, *, square: bool = False) -> Letterboxed:
+    """Scale an image and pad it to sides that the network accepts, without changing its aspect.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        size_px: the longer side after scaling, before padding; None keeps the original size.
+        square: pad to a square with the longer side, so that images of all shapes fit into one batch.
+    """
+    if size_px is not None and size_px < 1:
+        raise ValueError(f"size_px must be at least 1, got {size_px}")
+    source_hw = (image.shape[0], image.shape[1])
+    resized, scale_xy = (image, (1.0, 1.0)) if size_px is None else resize_long_side(image, size_px)
+    height, width = resized.shape[:2]
+    padded_height, padded_width = _next_multiple(height), _next_multiple(width)
+    if square:
+        padded_height = padded_width = max(padded_height, padded_width)
+    right, bottom = padded_width - width, padded_height - height
+    if right or bottom:
+        bordered = cv2.copyMakeBorder(resized, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=MEAN_RGB)
+        resized = _as_rgb(bordered)
+    return Letterboxed(resized, scale_xy, (right, bottom), source_hw)
+
+
+def unletterbox_boxes(boxes_xyxy: FloatArray, letterboxed: Letterboxed) -> FloatArray:
+    """Map (N, 4) boxes from input to source pixels, cut to the source image; an empty set stays empty."""
+    height, width = letterboxed.source_hw
+    source = boxes_xyxy / np.asarray(letterboxed.scale_xy * 2, dtype=np.float32)
+    limits = np.asarray((width, height) * 2, dtype=np.float32)
+    return np.clip(source, 0, limits).astype(np.float32, copy=False)
+
+
+def unletterbox_landmarks(landmarks_xy: FloatArray, letterboxed: Letterboxed) -> FloatArray:
+    """Map (N, 5, 2) landmarks from input pixels to source pixels; points of a cut face may lie outside."""
+    scale_xy: FloatArray = np.asarray(letterboxed.scale_xy, dtype=np.float32)
+    return landmarks_xy / scale_xy
+
+
+def to_network_input(image: RgbImage, *, out: FloatArray | None = None) -> FloatArray:
+    """(3, H, W) float32 network input of an RGB image: BGR minus `MEAN_BGR`.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        out: (3, H, W) float32 to write to, a slice of a batch say; None makes a new array.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"an (H, W, 3) uint8 image is needed, got {image.shape} {image.dtype}")
+    if out is None:
+        out = np.empty((3, *image.shape[:2]), dtype=np.float32)
+    # Planes first: subtracting from strided channels takes twice as long.
+    for plane, mean, target in zip(reversed(cv2.split(image)), MEAN_BGR, out, strict=True):
+        np.subtract(plane, np.float32(mean), out=target)
+    return out
+
+
+def _decode_jpeg(data: bytes, name: str) -> RgbImage:
+    width, height, num_channels = _inspect_jpeg(data, name)
+    _refuse_too_large(width, height, name)
+    if num_channels not in (1, 3):
+        return _decode_with_pillow(data, JpegImagePlugin.JpegImageFile, name)
+    # IMREAD_COLOR applies the EXIF orientation and repeats grey.
+    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ImageDecodeError(f"{name}: is a broken image (JPEG data cannot be decoded)")
+    return _as_rgb(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image))
+
+
+def _inspect_jpeg(data: bytes, name: str) -> tuple[int, int, int]:
+    """Width, height and channels of a JPEG that is complete: OpenCV half-decodes a cut one without a word."""
+    size: tuple[int, int, int] | None = None
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        # SOF0..15 but for DHT, JPG and DAC, which share the range.
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width, num_channels = struct.unpack_from(">HHB", data, position + 5)
+            size = (width, height, num_channels)
+        position += 2 + length
+        if marker == 0xDA:
+            break
+    # In entropy-coded data 0xff is always followed by 0 or a restart, so the first such pair is the real end. An
+    # EXIF thumbnail with an end of its own lies before `position`, pictures appended by phones lie after it.
+    if size is None or data.find(_JPEG_END, position) < 0:
+        raise ImageDecodeError(f"{name}: is a truncated JPEG ({len(data)} bytes without an end of image)")
+    return size
+
+
+def _decode_with_pillow(data: bytes, plugin: type, name: str) -> RgbImage:
+    if data[:4] == b"RIFF" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise ImageDecodeError(f"{name}: is a truncated WebP ({len(data)} bytes)")
+    with plugin(BytesIO(data)) as opened:
+        image: Image.Image = opened
+        _refuse_too_large(image.width, image.height, name)
+        image.load()
+        with suppress(Exception):  # a broken EXIF block does not make the pixels unreadable
+            image = ImageOps.exif_transpose(image)
+        if image.mode == "F":
+            raise ImageDecodeError(f"{name}: has floating-point pixels; convert it to 8 bits first")
+        if image.mode.startswith("I"):
+            # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.
+            grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            canvas = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(canvas, image)
+        return np.array(image.convert("RGB"))
+
+
+def _refuse_too_large(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageDecodeError(
+            f"{name}: has {width}x{height} pixels, the limit is {MAX_PIXELS // 10**6} megapixels"
+        )
+    if width * height == 0:
+        raise ImageDecodeError(f"{name}: has no pixels ({width}x{height})")
+
+
+def _next_multiple(side_px: int) -> int:
+    return -(-side_px // STRIDE_MULTIPLE) * STRIDE_MULTIPLE
+
+
+def _as_rgb(image: cv2.typing.MatLike) -> RgbImage:
+    return np.asarray(image, dtype=np.uint8)
