@@ -1,7 +1,7 @@
 """From files to network input and back: the one preprocessing of training, evaluation and deployment.
 
-An image is an (H, W, 3) uint8 RGB array everywhere; only `to_network_input` makes the BGR floats that networks
-read. Coordinates are continuous pixels: (0, 0) is the outer corner of the first pixel, so scaling an image by `s`
+An image is an (H, W, 3) uint8 RGB array everywhere; only `to_network_input` makes the BGR floats of networks.
+Coordinates are continuous pixels: (0, 0) is the outer corner of the first pixel, so scaling an image by `s`
 scales its boxes by `s`. Detection runs without torch, so nothing here imports it.
 """
 
@@ -24,7 +24,6 @@ from PIL import (  # fmt: skip
     ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
-    PpmImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
@@ -43,7 +42,7 @@ STRIDE_MULTIPLE = 32
 """Sides of the network input are multiples of the coarsest stride."""
 MAX_PIXELS = 200_000_000
 """Larger images are refused before they are decoded: they are mostly attacks or mistakes."""
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Names that `read_image` is worth trying on, lower case; what a file is, is told by its content."""
 
 # Signatures at the start of the file. Pillow's plugins are called by name: Image.open would try all of them,
@@ -56,8 +55,6 @@ _SIGNATURES: tuple[tuple[bytes, type], ...] = (
     (b"GIF8", GifImagePlugin.GifImageFile),
     (b"II*\x00", TiffImagePlugin.TiffImageFile),
     (b"MM\x00*", TiffImagePlugin.TiffImageFile),
-    (b"P5", PpmImagePlugin.PpmImageFile),
-    (b"P6", PpmImagePlugin.PpmImageFile),
 )
 _ENCODERS = {
     ".jpg": cv2.IMWRITE_JPEG_QUALITY,
@@ -65,7 +62,6 @@ _ENCODERS = {
     ".webp": cv2.IMWRITE_WEBP_QUALITY,
     ".png": None,
 }
-_JPEG_END = b"\xff\xd9"
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ def read_image(path: Path | str) -> RgbImage:
 
 
 def decode_image(data: bytes, name: str) -> RgbImage:
-    """Decode JPEG, PNG, WebP, BMP, GIF (first frame), TIFF or PPM bytes to (H, W, 3) uint8 RGB.
+    """Decode JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF bytes to (H, W, 3) uint8 RGB.
 
     Grey is repeated on three channels, transparency is laid on white, 16 bits keep their upper 8, CMYK is
     converted, the EXIF orientation is applied. A cut file is refused: decoders would fill the rest with grey.
@@ -110,7 +106,7 @@ def decode_image(data: bytes, name: str) -> RgbImage:
     plugin = next((plugin for signature, plugin in _SIGNATURES if data.startswith(signature)), None)
     if plugin is None:
         found = "the file is empty" if not data else f"it starts with {data[:8]!r}"
-        raise ImageDecodeError(f"{name}: is no JPEG, PNG, WebP, BMP, GIF, TIFF or PPM image ({found})")
+        raise ImageDecodeError(f"{name}: is no JPEG, PNG, WebP, BMP, GIF or TIFF image ({found})")
     try:
         if plugin is JpegImagePlugin.JpegImageFile:
             return _decode_jpeg(data, name)
@@ -190,7 +186,7 @@ def letterbox(image: RgbImage, size_px: int | None = None, *, square: bool = Fal
     source_hw = (image.shape[0], image.shape[1])
     resized, scale_xy = (image, (1.0, 1.0)) if size_px is None else resize_long_side(image, size_px)
     height, width = resized.shape[:2]
-    padded_height, padded_width = _next_multiple(height), _next_multiple(width)
+    padded_height, padded_width = (-(-side // STRIDE_MULTIPLE) * STRIDE_MULTIPLE for side in (height, width))
     if square:
         padded_height = padded_width = max(padded_height, padded_width)
     right, bottom = padded_width - width, padded_height - height
@@ -260,9 +256,9 @@ def _inspect_jpeg(data: bytes, name: str) -> tuple[int, int, int]:
         position += 2 + length
         if marker == 0xDA:
             break
-    # In entropy-coded data 0xff is always followed by 0 or a restart, so the first such pair is the real end. An
-    # EXIF thumbnail with an end of its own lies before `position`, pictures appended by phones lie after it.
-    if size is None or data.find(_JPEG_END, position) < 0:
+    # In entropy-coded data 0xff is always followed by 0 or a restart, so the first such pair is the real end.
+    # An EXIF thumbnail with an end of its own lies before `position`, pictures appended by phones after it.
+    if size is None or data.find(b"\xff\xd9", position) < 0:
         raise ImageDecodeError(f"{name}: is a truncated JPEG ({len(data)} bytes without an end of image)")
     return size
 
@@ -296,10 +292,6 @@ def _refuse_too_large(width: int, height: int, name: str) -> None:
         )
     if width * height == 0:
         raise ImageDecodeError(f"{name}: has no pixels ({width}x{height})")
-
-
-def _next_multiple(side_px: int) -> int:
-    return -(-side_px // STRIDE_MULTIPLE) * STRIDE_MULTIPLE
 
 
 def _as_rgb(image: cv2.typing.MatLike) -> RgbImage:
