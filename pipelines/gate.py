@@ -1,0 +1,134 @@
+"""Whether a challenger becomes the champion: a pure function of numbers, no file, no registry, no flow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from featherface.config import PromoteConfig
+
+# 0.705 - 0.7 is a hair above 0.005: a difference that equals a limit as written must pass.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What is known of a model; None or NaN: was not measured."""
+
+    mean_ap: float | None = None
+    """Mean of easy, medium and hard AP, in [0, 1]."""
+    params: int | None = None
+    file_mib: float | None = None
+    """Size of the ONNX file."""
+    parity_error: float | None = None
+    """Greatest absolute difference between exported and eager outputs."""
+    latency_ratio: float | None = None
+    """Latency over the teacher's, both through ONNX Runtime in one interleaved run."""
+    data_md5: str | None = None
+    """Version of the data that `mean_ap` was measured on; None: not known."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict, and a sentence for everything that led to it."""
+
+    promoted: bool
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{'promoted' if self.promoted else 'rejected'}: {'; '.join(self.reasons)}"
+
+
+@dataclass(frozen=True)
+class _Finding:
+    is_fine: bool
+    sentence: str
+
+
+def judge(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig) -> Decision:
+    """Compare a challenger with fixed limits and with the champion.
+
+    Every limit counts and all that are missed are named; a number that is missing, not finite or impossible
+    rejects. A champion that was scored on another version of the data, or on an unknown one, cannot be compared:
+    then only the limits decide, and the reasons say so.
+
+    Args:
+        challenger: the new model.
+        champion: the model in use; None if there is none yet.
+        gate: the limits; every one of them is inclusive.
+
+    Returns:
+        A promotion with all that was checked, or a rejection with all that failed.
+    """
+    findings = [*_check_limits(challenger, gate), _compare(challenger, champion, gate)]
+    failures = tuple(finding.sentence for finding in findings if not finding.is_fine)
+    if failures:
+        return Decision(promoted=False, reasons=failures)
+    return Decision(promoted=True, reasons=tuple(finding.sentence for finding in findings))
+
+
+def _check_limits(challenger: Metrics, gate: PromoteConfig) -> Iterator[_Finding]:
+    yield _at_least("mean AP", challenger.mean_ap, gate.min_mean_ap)
+    yield _at_most("parameters", challenger.params, gate.max_params, low=1)
+    yield _at_most("file size in MiB", challenger.file_mib, gate.max_file_mib)
+    yield _at_most("parity error", challenger.parity_error, gate.max_parity_error)
+    yield _at_most("latency over the teacher's", challenger.latency_ratio, gate.max_latency_ratio)
+
+
+def _at_least(name: str, value: float | None, limit: float) -> _Finding:
+    if value is None or not _is_possible(value, high=1):
+        return _unusable(name, value)
+    if value >= limit:
+        return _Finding(True, f"{name} {value:.4f} reaches the {limit:.4f} that is asked for")
+    return _Finding(False, f"{name} {value:.4f} is below the {limit:.4f} that is asked for")
+
+
+def _at_most(name: str, value: float | None, limit: float, *, low: float = 0) -> _Finding:
+    if value is None or not _is_possible(value, low=low):
+        return _unusable(name, value)
+    if value <= limit:
+        return _Finding(True, f"{name} {_number(value)} is within the limit of {_number(limit)}")
+    return _Finding(False, f"{name} {_number(value)} is above the limit of {_number(limit)}")
+
+
+def _compare(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig) -> _Finding:
+    if champion is None:
+        return _Finding(True, "there is no champion yet, so the limits alone decide")
+    if challenger.data_md5 is None or champion.data_md5 is None or challenger.data_md5 != champion.data_md5:
+        return _Finding(
+            True,
+            f"the champion was scored on data version {champion.data_md5 or 'unknown'} and the challenger on "
+            f"{challenger.data_md5 or 'unknown'}: they cannot be compared, so the limits alone decide",
+        )
+    if champion.mean_ap is None or not _is_possible(champion.mean_ap, high=1):
+        return _Finding(
+            False,
+            f"the champion's mean AP is {_shown(champion.mean_ap)}, so no drop can be ruled out; score it again",
+        )
+    if challenger.mean_ap is None or not _is_possible(challenger.mean_ap, high=1):
+        return _Finding(
+            False, f"without a mean AP nothing compares with the champion's {champion.mean_ap:.4f}"
+        )
+    gain = challenger.mean_ap - champion.mean_ap
+    sentence = (
+        f"mean AP {challenger.mean_ap:.4f} against the champion's {champion.mean_ap:.4f} on the same data is "
+        f"{gain:+.4f}, and a drop of {gate.max_ap_drop:.4f} is accepted"
+    )
+    return _Finding(gain >= -gate.max_ap_drop - _ROUNDING, sentence)
+
+
+def _is_possible(value: float, *, low: float = 0, high: float = math.inf) -> bool:
+    return math.isfinite(value) and low <= value <= high
+
+
+def _unusable(name: str, value: float | None) -> _Finding:
+    return _Finding(False, f"{name} is {_shown(value)}: measure it before the model can be judged")
+
+
+def _shown(value: float | None) -> str:
+    return "missing" if value is None else f"{value}, which is no possible value"
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
