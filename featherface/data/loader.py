@@ -1,0 +1,162 @@
+"""Batches of augmented views for training, prepared ahead by threads.
+
+The view of a sample depends on (seed, epoch, place in the epoch) alone and threads share no generator, so a
+run that resumes in the middle of an epoch reads the very same batches. Threads are enough: OpenCV releases
+the GIL.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from featherface.config import AugmentConfig
+from featherface.data.augment import LabeledImage, augment, label_image
+from featherface.data.widerface import Sample
+from featherface.errors import DataError
+from featherface.imaging import read_image, resize_long_side, to_network_input
+from featherface.structures import Batch, Targets
+
+# Twice the view: the smallest crops are enlarged anyway, and decoded photographs of any size fit in memory.
+_CACHED_LONG_SIDE_FACTOR = 2
+
+
+class TrainingLoader:
+    """Batches of random views of samples; keeps decoded photographs in memory up to a limit.
+
+    An epoch holds every sample once, in a new order. The last incomplete batch is dropped, so that all steps
+    weigh the same; as the order changes, no sample is left out for ever. A set smaller than one batch gives
+    one batch of what there is.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        *,
+        batch_size: int,
+        image_size_px: int,
+        seed: int,
+        augment_config: AugmentConfig,
+        min_face_px: float,
+        num_threads: int = 1,
+        num_prefetched: int = 4,
+        cache_mib: float = 2048,
+    ) -> None:
+        """Remember what to read; nothing is decoded and no thread runs before the first batch is asked for.
+
+        Args:
+            samples: the training photographs.
+            batch_size: views a batch.
+            image_size_px: side of a view, a multiple of 32.
+            seed: of order and views.
+            augment_config: ranges and probabilities of the views.
+            min_face_px: faces smaller than this in a view are ignored.
+            num_threads: threads that prepare batches; the batches do not depend on it.
+            num_prefetched: batches that are prepared ahead.
+            cache_mib: memory for decoded photographs; what does not fit is decoded again in every epoch.
+
+        Raises:
+            DataError: no samples.
+        """
+        if not samples:
+            raise DataError("there is no photograph to train on; import or synthesize a data set first")
+        if min(batch_size, num_threads, num_prefetched) < 1:
+            raise ValueError("batch_size, num_threads and num_prefetched must be at least 1")
+        self._samples = tuple(samples)
+        self._batch_size = min(batch_size, len(self._samples))
+        self._image_size_px = image_size_px
+        self._seed = seed
+        self._augment_config = augment_config
+        self._min_face_px = min_face_px
+        self._num_threads = num_threads
+        self._num_prefetched = num_prefetched
+        self._cache: dict[int, LabeledImage] = {}
+        self._cache_bytes_left = int(cache_mib * 2**20)
+        self._cache_lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self._samples) // self._batch_size
+
+    def batches(self, epoch: int, *, start_batch: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from `start_batch` on; closing the iterator stops its threads.
+
+        Raises:
+            ImageDecodeError: a photograph cannot be read, at the batch that needs it.
+        """
+        order = np.random.default_rng((self._seed, epoch)).permutation(len(self._samples))
+        pool = ThreadPoolExecutor(self._num_threads, thread_name_prefix="featherface-loader")
+        pending: deque[Future[Batch]] = deque()
+        todo = iter(range(start_batch, len(self)))
+        try:
+            for batch_idx in todo:
+                pending.append(pool.submit(self._make_batch, order, epoch, batch_idx))
+                if len(pending) > self._num_prefetched:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _make_batch(self, order: np.ndarray, epoch: int, batch_idx: int) -> Batch:
+        places = range(batch_idx * self._batch_size, (batch_idx + 1) * self._batch_size)
+        views = []
+        for place in places:
+            generator = np.random.default_rng((self._seed, epoch, place))
+            view = augment(
+                self._read(int(order[place])),
+                generator,
+                image_size_px=self._image_size_px,
+                settings=self._augment_config,
+                min_face_px=self._min_face_px,
+            )
+            views.append(view)
+        return collate(views, [self._samples[order[place]].annotation.image for place in places])
+
+    def _read(self, sample_idx: int) -> LabeledImage:
+        """The decoded photograph, shrunk; threads may decode the same one twice, which changes nothing."""
+        cached = self._cache.get(sample_idx)
+        if cached is not None:
+            return cached
+        sample = self._samples[sample_idx]
+        image, scale_xy = read_image(sample.path), (1.0, 1.0)
+        long_side_px = _CACHED_LONG_SIDE_FACTOR * self._image_size_px
+        if max(image.shape[:2]) > long_side_px:
+            image, scale_xy = resize_long_side(image, long_side_px)
+        labeled = label_image(image, sample.annotation, scale_xy=scale_xy)
+        with self._cache_lock:
+            if sample_idx not in self._cache and image.nbytes <= self._cache_bytes_left:
+                self._cache[sample_idx] = labeled
+                self._cache_bytes_left -= image.nbytes
+        return labeled
+
+
+def collate(views: Sequence[LabeledImage], names: Sequence[str]) -> Batch:
+    """One batch of views of one size; faces are padded with zeros to the view that has most."""
+    height, width = views[0].image.shape[:2]
+    images = np.empty((len(views), 3, height, width), dtype=np.float32)
+    shape = (len(views), max(len(view) for view in views))
+    gt_boxes_xyxy = np.zeros((*shape, 4), dtype=np.float32)
+    gt_landmarks_xy = np.zeros((*shape, 5, 2), dtype=np.float32)
+    has_landmarks, is_face, is_ignored = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
+    for row, view in enumerate(views):
+        num_faces = len(view)
+        to_network_input(view.image, out=images[row])
+        gt_boxes_xyxy[row, :num_faces] = view.boxes_xyxy
+        gt_landmarks_xy[row, :num_faces] = view.landmarks_xy
+        has_landmarks[row, :num_faces] = view.has_landmarks
+        is_face[row, :num_faces] = ~view.is_ignored
+        is_ignored[row, :num_faces] = view.is_ignored
+    targets = Targets(
+        gt_boxes_xyxy=torch.from_numpy(gt_boxes_xyxy),
+        gt_landmarks_xy=torch.from_numpy(gt_landmarks_xy),
+        has_landmarks=torch.from_numpy(has_landmarks),
+        is_face=torch.from_numpy(is_face),
+        is_ignored=torch.from_numpy(is_ignored),
+    )
+    return Batch(images=torch.from_numpy(images), targets=targets, sample_ids=tuple(names))
