@@ -50,8 +50,8 @@ def judge(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig) ->
     """Compare a challenger with fixed limits and with the champion.
 
     Every limit counts and all that are missed are named; a number that is missing, not finite or impossible
-    rejects. A champion that was scored on another version of the data, or on an unknown one, cannot be compared:
-    then only the limits decide, and the reasons say so.
+    rejects. A champion that was scored on another version of the data, or on an unknown one, cannot be
+    compared: then only the limits decide, and the reasons say so.
 
     Args:
         challenger: the new model.
@@ -104,7 +104,7 @@ def _compare(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig)
     if champion.mean_ap is None or not _is_possible(champion.mean_ap, high=1):
         return _Finding(
             False,
-            f"the champion's mean AP is {_shown(champion.mean_ap)}, so no drop can be ruled out; score it again",
+            f"the champion's mean AP is {_shown(champion.mean_ap)}, so a drop cannot be ruled out: score it",
         )
     if challenger.mean_ap is None or not _is_possible(challenger.mean_ap, high=1):
         return _Finding(

@@ -2,7 +2,7 @@
 
 import os
 
-# MLflow reads these while it is imported, so they stand before any module that imports it. Nothing is reported
-# home, and no model is ever unpickled, unless the user says otherwise.
+# MLflow reads these while it is imported, so they stand before any module that imports it. Nothing is
+# reported home, and no model is ever unpickled, unless the user says otherwise.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")

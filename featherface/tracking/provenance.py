@@ -1,4 +1,4 @@
-"""Where a run came from, as tags: commit, data version, parameters; asks git and reads files, changes nothing.
+"""Where a run came from, as tags: commit, data version, parameters; asks git, reads files, changes nothing.
 
 A fact that cannot be had (no git, no `data.dvc`) is the word `unknown`, never an error: a result without a
 commit is worse than one with, and better than none.
@@ -28,7 +28,7 @@ def provenance_tags(root: Path, *, flow_run_id: str | None = None) -> dict[str, 
     """Tags that say which code, data and parameters a run in this workspace reads.
 
     Args:
-        root: the workspace: holds `data.dvc`, `dvc.lock` and `params.yaml`, and lies in a git checkout or not.
+        root: the workspace: holds `data.dvc`, `dvc.lock` and `params.yaml`, in a git checkout or not.
         flow_run_id: the Prefect flow run that started it; without one the tag is left out.
     """
     tags = {
@@ -65,10 +65,10 @@ def data_md5(root: Path) -> str:
 
 
 def stage_lock_md5(root: Path, stage: str) -> str | None:
-    """A digest of what `dvc.lock` says of one stage: equal exactly if command, inputs, params and outputs are.
+    """A digest of what `dvc.lock` says of a stage: equal exactly if command, inputs, params and outputs are.
 
-    None where the stage was never run to its end. DVC writes the file in one fixed form, so the stage's block of
-    lines is taken as text: this module needs no YAML parser.
+    None where the stage was never run to its end. DVC writes the file in one fixed form, so the stage's block
+    of lines is taken as text: this module needs no YAML parser.
     """
     text = _read_text(root / "dvc.lock")
     if text is None:

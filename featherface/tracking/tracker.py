@@ -1,4 +1,4 @@
-"""What a stage may tell about itself while it runs; where that goes is somebody else's business (no mlflow here)."""
+"""What a stage may tell about itself while it runs, wherever that goes; no mlflow here."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ class NullTracker:
 def flatten_params(params: Mapping[str, object]) -> dict[str, str]:
     """Dotted names to texts: `{"train": {"lr": 0.1}}` becomes `{"train.lr": "0.1"}`.
 
-    Texts stay as they are, everything else is written as JSON (`null`, `true`, `[1, 2]`), so that a list and its
-    text in params.yaml read alike. An empty mapping is kept as `{}`.
+    Texts stay as they are, everything else is written as JSON (`null`, `true`, `[1, 2]`); an empty mapping
+    is kept as `{}`.
 
     Raises:
         ValueError: two names become the same, for instance `{"a.b": 1, "a": {"b": 2}}`.

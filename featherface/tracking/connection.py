@@ -1,0 +1,89 @@
+"""Which MLflow a workspace talks to: the one the user names, else a database inside the workspace."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, LifecycleStage
+from mlflow.exceptions import MlflowException
+
+from featherface.errors import FeatherFaceError
+
+EXPERIMENT = "featherface"
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+
+_TRACKING_URI = "MLFLOW_TRACKING_URI"
+# The client's own defaults keep trying for minutes at a call; a training loop cannot wait that long, and
+# what fails is kept and delivered later anyway.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+
+
+def tracking_uri(root: Path) -> str:
+    """Address of the workspace's MLflow: `MLFLOW_TRACKING_URI`, else `<root>/mlflow.db`; opens nothing."""
+    return os.environ.get(_TRACKING_URI) or f"sqlite:///{root.resolve() / DATABASE}"
+
+
+def configure(root: Path) -> str:
+    """Make MLflow use the workspace's tracking store and have its experiment there; harmless when repeated.
+
+    A new database inside the workspace takes a second or two to be laid out.
+
+    Returns:
+        The tracking URI, which is now MLflow's default in this process.
+
+    Raises:
+        FeatherFaceError: the store does not answer or cannot be used.
+    """
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    # Both tell at length how a database comes into being.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    uri = tracking_uri(root)
+    mlflow.set_tracking_uri(uri)
+    # A server chooses itself where artifacts go.
+    folder = None if os.environ.get(_TRACKING_URI) else (root.resolve() / ARTIFACTS).as_uri()
+    try:
+        _ensure_experiment(MlflowClient(uri), folder)
+    except MlflowException as error:
+        raise FeatherFaceError(
+            f"the tracking store {uri} cannot be used ({_first_line(error)}); "
+            f"start its server, or unset {_TRACKING_URI} to keep runs in {root / DATABASE}"
+        ) from error
+    return uri
+
+
+def experiment_id(client: MlflowClient) -> str:
+    """The id of the project's experiment.
+
+    Raises:
+        FeatherFaceError: it does not exist: nothing was configured.
+    """
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        raise FeatherFaceError(
+            f"experiment '{EXPERIMENT}' does not exist in {client.tracking_uri}; configure() makes it"
+        )
+    return str(experiment.experiment_id)
+
+
+def _ensure_experiment(client: MlflowClient, folder: str | None) -> None:
+    experiment: Experiment | None = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        try:
+            client.create_experiment(EXPERIMENT, artifact_location=folder)
+        except MlflowException as error:
+            # Two processes of one pipeline may start together.
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+    elif experiment.lifecycle_stage == LifecycleStage.DELETED:
+        client.restore_experiment(experiment.experiment_id)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
