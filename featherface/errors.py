@@ -19,3 +19,7 @@ class ImageDecodeError(DataError):
 
 class ModelError(FeatherFaceError):
     """Weights or an exported file that do not fit the network they were given to."""
+
+
+class OptionError(FeatherFaceError, ValueError):
+    """An argument of a public call outside what is allowed; names it, what was got and what fits."""

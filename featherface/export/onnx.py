@@ -1,0 +1,149 @@
+"""A trained network as one ONNX file that needs nothing of ours to run.
+
+Batch, height and width stay free (sides in multiples of 32). The file says of itself what a stranger needs,
+and nothing of the machine that made it: names of source files and stack traces are taken out. Decoding and
+suppression stay outside, in `inference.postprocess`: their output has no fixed size, and hardware runtimes
+differ most there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import onnx
+import torch
+
+from featherface.errors import ModelError
+from featherface.imaging import STRIDE_MULTIPLE
+from featherface.inference.model_info import INPUT_NAME, OUTPUT_NAMES, ModelInfo
+from featherface.inference.weights import write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+DEFAULT_OPSET: Final = 18
+# Small, for a fast trace; two different sides and a batch of two, so that none of the three is taken for
+# another or for the constant 1.
+_EXAMPLE_SHAPE = (2, 3, 2 * STRIDE_MULTIPLE, 3 * STRIDE_MULTIPLE)
+_MAX_SIDE_PX = 32_768
+_NOISY_LOGGERS = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
+
+
+def export_onnx(model: nn.Module, path: Path | str, *, info: ModelInfo, opset: int = DEFAULT_OPSET) -> None:
+    """Write a detector as an ONNX file; equal weights and info make equal bytes.
+
+    The input is `images` (B, 3, H, W) float32 as `imaging.to_network_input` makes it; the outputs are those
+    of `HeadOutputs`. The model is not changed, and the file appears complete or not at all.
+
+    Args:
+        model: a detector; its forward returns `HeadOutputs`.
+        path: ends with .onnx; missing folders are made.
+        info: what goes beside the weights: architecture, innovations, priors, and in `extra` the text of the
+            caller (commit, data version, thresholds, license).
+        opset: version of the operator set.
+
+    Raises:
+        ModelError: another suffix, a network that cannot be traced, or a folder that cannot be written to.
+    """
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise ModelError(f"{path}: an export is written as .onnx, not as '{path.suffix}'")
+    proto = _trace(copy.deepcopy(model).cpu().eval(), opset)
+    _anonymize(proto)
+    _name_free_sides(proto)
+    proto.producer_name, proto.producer_version = "featherface", ""
+    proto.graph.name = "featherface"
+    onnx.helper.set_model_props(proto, dict(sorted(info.to_metadata().items())))
+    onnx.checker.check_model(proto, full_check=True)
+    write_atomically(path, proto.SerializeToString(deterministic=True))
+
+
+class _Images(torch.nn.Module):
+    """Calls a detector with an argument of a known name, which the free sides are declared by."""
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        cls_logits, box_deltas, landmark_deltas = self.detector(images)
+        return cls_logits, box_deltas, landmark_deltas
+
+
+def _trace(model: nn.Module, opset: int) -> onnx.ModelProto:
+    blocks = _MAX_SIDE_PX // STRIDE_MULTIPLE
+    height, width = (torch.export.Dim(name, min=1, max=blocks) for name in ("blocks_high", "blocks_wide"))
+    free_sides = {0: torch.export.Dim("batch"), 2: STRIDE_MULTIPLE * height, 3: STRIDE_MULTIPLE * width}
+    with _quietly(), torch.no_grad():
+        try:
+            program = torch.onnx.export(
+                _Images(model),
+                (torch.zeros(_EXAMPLE_SHAPE),),
+                dynamo=True,
+                opset_version=opset,
+                input_names=[INPUT_NAME],
+                output_names=list(OUTPUT_NAMES),
+                dynamic_shapes={"images": free_sides},
+                verbose=False,
+            )
+        except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError, TypeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ModelError(f"the network cannot be exported to ONNX: {reason}") from error
+    if program is None:  # the type of torch.onnx.export covers its old, file-writing form
+        raise ModelError("the network cannot be exported to ONNX: the exporter gave nothing back")
+    return program.model_proto
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep the exporter's progress and its own deprecations from the user; what fails still raises."""
+    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _anonymize(proto: onnx.ModelProto) -> None:
+    """Take out what tells of the machine and the source: it is half of the file, and none of it is run."""
+    graph = proto.graph
+    for item in (
+        proto,
+        graph,
+        *graph.node,
+        *graph.input,
+        *graph.output,
+        *graph.value_info,
+        *graph.initializer,
+    ):
+        item.doc_string = ""
+        del item.metadata_props[:]
+    for function in proto.functions:
+        for item in (function, *function.node):
+            item.doc_string = ""
+            del item.metadata_props[:]
+    # Shapes of what lies between can be inferred again, and carry the tracer's own symbols.
+    del graph.value_info[:]
+
+
+def _name_free_sides(proto: onnx.ModelProto) -> None:
+    """Give the free sides the names that documentation uses; the tracer's depend on its history."""
+    for value, names in (
+        *((value, {0: "batch", 2: "height", 3: "width"}) for value in proto.graph.input),
+        *((value, {0: "batch", 1: "priors"}) for value in proto.graph.output),
+    ):
+        for axis, name in names.items():
+            value.type.tensor_type.shape.dim[axis].dim_param = name

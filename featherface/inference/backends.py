@@ -1,0 +1,207 @@
+"""What runs a network: ONNX Runtime or torch, behind one call from numpy to numpy.
+
+A backend knows neither images nor faces: preprocessing is in `imaging`, decoding in `postprocess`. torch is
+imported only where a `TorchBackend` is made.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import onnxruntime as ort
+
+from featherface.errors import ModelError, OptionError
+from featherface.inference.model_info import INPUT_NAME, OUTPUT_NAMES, ModelInfo
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import torch
+    from torch import nn
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class NetworkOutputs(NamedTuple):
+    """`HeadOutputs` as numpy arrays: what leaves a backend."""
+
+    cls_logits: npt.NDArray[np.float32]
+    """(B, P, 2): background, face."""
+    box_deltas: npt.NDArray[np.float32]
+    """(B, P, 4)."""
+    landmark_deltas: npt.NDArray[np.float32]
+    """(B, P, 10)."""
+
+
+class Backend(Protocol):
+    """Anything that turns network input into network outputs."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """The network that it runs."""
+
+    def __call__(self, images: npt.NDArray[np.float32]) -> NetworkOutputs:
+        """Outputs for (B, 3, H, W) float32 network input, H and W multiples of 32."""
+
+
+class OnnxBackend:
+    """An exported network on ONNX Runtime.
+
+    Args:
+        model: path of an .onnx file, or its bytes.
+        device: `auto` takes CUDA where this ONNX Runtime has it.
+        num_threads: None lets ONNX Runtime use every core.
+
+    Raises:
+        ModelError: the file is missing, broken, or no face detector of ours.
+        OptionError: a device that is not there.
+    """
+
+    def __init__(
+        self, model: Path | str | bytes, *, device: str = "auto", num_threads: int | None = None
+    ) -> None:
+        self.name = "<bytes>" if isinstance(model, bytes) else str(model)
+        content = model if isinstance(model, bytes) else _read(Path(model))
+        self._session = _open_session(
+            content, self.name, providers=_providers(device), num_threads=num_threads
+        )
+        _check_interface(self._session, self.name)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.info = ModelInfo.from_metadata(metadata, source=self.name)
+
+    def __call__(self, images: npt.NDArray[np.float32]) -> NetworkOutputs:
+        """Outputs for (B, 3, H, W) float32 network input, H and W multiples of 32."""
+        try:
+            outputs = self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: images})
+        except Exception as error:  # ONNX Runtime's errors share no base but Exception
+            raise ModelError(
+                f"{self.name}: cannot run an input of shape {images.shape}: {_first_line(error)}"
+            ) from error
+        return NetworkOutputs(*outputs)
+
+
+class TorchBackend:
+    """A torch network, for weights that are not exported yet.
+
+    Args:
+        model: a detector that returns `HeadOutputs`; it is moved to the device and put in evaluation mode.
+        device: `auto` takes CUDA where torch has it.
+        info: what the weights' file said; None reads strides and prior sizes from the model's attributes.
+        num_threads: None leaves torch's own; a number holds for the whole process, which is how torch has it.
+
+    Raises:
+        OptionError: a device that is not there.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        device: str = "auto",
+        info: ModelInfo | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        import torch
+
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
+        self._device = _torch_device(device)
+        self._model = model.to(self._device).eval()
+        self._from_numpy = torch.from_numpy
+        self._inference_mode = torch.inference_mode
+        self.info = info if info is not None else info_of_module(model)
+
+    def __call__(self, images: npt.NDArray[np.float32]) -> NetworkOutputs:
+        """Outputs for (B, 3, H, W) float32 network input, H and W multiples of 32."""
+        with self._inference_mode():
+            outputs = self._model(self._from_numpy(np.ascontiguousarray(images)).to(self._device))
+        return NetworkOutputs(*(output.float().cpu().numpy() for output in outputs))
+
+
+def info_of_module(model: nn.Module, **fields: Any) -> ModelInfo:
+    """What a torch detector says of its priors through its attributes `strides` and `min_sizes_px`."""
+    defaults = ModelInfo()
+    strides = getattr(model, "strides", defaults.strides)
+    min_sizes_px = getattr(model, "min_sizes_px", defaults.min_sizes_px)
+    return ModelInfo(
+        strides=tuple(strides), min_sizes_px=tuple(tuple(sizes) for sizes in min_sizes_px), **fields
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"{path}: cannot be read ({error.strerror or error}); give the .onnx file of an export"
+        ) from error
+
+
+def _open_session(
+    content: bytes, name: str, *, providers: list[str], num_threads: int | None
+) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors only: they are raised as well, in our words
+    options.inter_op_num_threads = 1  # the graph is a chain: a second pool would only wait
+    if num_threads is not None:
+        options.intra_op_num_threads = num_threads
+    # Both keep a plan and buffers for every input size that was ever seen: with photographs of all sizes the
+    # process would grow for ever.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    try:
+        return ort.InferenceSession(content, options, providers=providers)
+    except Exception as error:  # ONNX Runtime's errors share no base but Exception
+        raise ModelError(f"{name}: is no ONNX file that can be used: {_first_line(error)}") from error
+
+
+def _check_interface(session: ort.InferenceSession, name: str) -> None:
+    inputs = [item.name for item in session.get_inputs()]
+    outputs = [item.name for item in session.get_outputs()]
+    if inputs != [INPUT_NAME] or not set(OUTPUT_NAMES) <= set(outputs):
+        raise ModelError(
+            f"{name}: is no FeatherFace network: it has inputs {inputs} and outputs {outputs}, needed are "
+            f"{[INPUT_NAME]} and {list(OUTPUT_NAMES)}; make one with `featherface run export`"
+        )
+
+
+def _providers(device: str) -> list[str]:
+    check_device(device)
+    available = ort.get_available_providers()
+    has_cuda = "CUDAExecutionProvider" in available
+    if device == "cuda" and not has_cuda:
+        raise OptionError(
+            f"device 'cuda': this ONNX Runtime has only {', '.join(available)}; install onnxruntime-gpu or "
+            f"use "
+            "device='cpu'"
+        )
+    return (
+        ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        if has_cuda and device != "cpu"
+        else ["CPUExecutionProvider"]
+    )
+
+
+def _torch_device(device: str) -> torch.device:
+    import torch
+
+    check_device(device)
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise OptionError("device 'cuda': torch finds no CUDA device here; use device='cpu'")
+    return torch.device("cuda" if has_cuda and device != "cpu" else "cpu")
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that no backend knows.
+
+    Raises:
+        OptionError: the name is not one of `DEVICES`.
+    """
+    if device not in DEVICES:
+        raise OptionError(f"device {device!r}: allowed are {', '.join(DEVICES)}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

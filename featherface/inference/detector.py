@@ -1,0 +1,171 @@
+"""`FaceDetector`: an image in, its faces out; without torch where the model is ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import numpy as np
+
+from featherface.errors import ModelError, OptionError
+from featherface.imaging import (
+    RgbImage,
+    letterbox,
+    to_network_input,
+    unletterbox_boxes,
+    unletterbox_landmarks,
+)
+from featherface.inference.backends import Backend
+from featherface.inference.loading import open_backend
+from featherface.inference.model_info import ModelInfo
+from featherface.inference.postprocess import postprocess
+from featherface.inference.results import Faces
+from featherface.inference.sources import (
+    ImageSource,
+    SingleSource,
+    check_rgb,
+    describe_source,
+    images_in_folder,
+)
+from featherface.models.priors import make_priors
+from featherface.structures import Detections
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SourceT = TypeVar("SourceT", bound=SingleSource)
+
+_MIN_IMAGE_SIZE_PX = 32
+
+
+class FaceDetector:
+    """Finds the faces of images.
+
+    Args:
+        model: an .onnx or .safetensors file, an address such as `models:/featherface@champion`, a backend
+            that is already open, or None for the weights that ship with the package.
+        score_threshold: faces with a probability above it are returned, in [0, 1].
+        iou_threshold: of two boxes that overlap more only the surer stays, in [0, 1].
+        max_faces: at most so many of the surest faces of an image are returned.
+        image_size: longer side in pixels at which the network looks at an image; `"original"` leaves images
+            as they are, which finds the smallest faces, takes time and memory with the area.
+        device: `cpu`, `cuda`, or `auto`: CUDA where there is one.
+        backend: `onnx`, `torch`, or `auto`: what the model file is made for.
+        num_threads: threads of the network; None leaves it to the backend.
+
+    Raises:
+        ModelError: the model cannot be used; the message says why and what to do.
+        OptionError: an option outside its range.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Backend | None = None,
+        *,
+        score_threshold: float = 0.5,
+        iou_threshold: float = 0.4,
+        max_faces: int = 750,
+        image_size: int | Literal["original"] = 640,
+        device: str = "auto",
+        backend: str = "auto",
+        num_threads: int | None = None,
+    ) -> None:
+        _check_range("score_threshold", score_threshold, 0, 1)
+        _check_range("iou_threshold", iou_threshold, 0, 1)
+        _check_count("max_faces", max_faces, 1)
+        if image_size != "original":
+            _check_count("image_size", image_size, _MIN_IMAGE_SIZE_PX, alternative="'original'")
+        if num_threads is not None:
+            _check_count("num_threads", num_threads, 1, alternative="None")
+        self.score_threshold = score_threshold
+        self.iou_threshold = iou_threshold
+        self.max_faces = max_faces
+        self.image_size = image_size
+        self._backend = (
+            open_backend(model, backend=backend, device=device, num_threads=num_threads)
+            if model is None or isinstance(model, str | Path)
+            else model
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model says of itself: architecture, innovations, priors, and what was noted."""
+        return self._backend.info
+
+    @overload
+    def __call__(self, source: bytes | Image.Image | RgbImage) -> Faces: ...
+    # A path may be a folder, which only its file system knows: mypy is told to trust the caller.
+    @overload
+    def __call__(self, source: str | Path) -> Faces | Any: ...
+    @overload
+    def __call__(self, source: list[SourceT] | tuple[SourceT, ...]) -> list[Faces]: ...
+    def __call__(self, source: SingleSource | list[SourceT] | tuple[SourceT, ...]) -> Faces | list[Faces]:
+        """The faces of an image; a list of results for a list of images or a folder.
+
+        Args:
+            source: a path, encoded bytes, a Pillow image, an (H, W, 3) uint8 RGB array, a list of these, or a
+                folder, whose images are taken in the order of their paths.
+
+        Raises:
+            DataError: something that is no image, or a folder without one.
+            ImageDecodeError: a file that cannot be read or is broken.
+        """
+        if isinstance(source, list | tuple):
+            return self._detect_all(describe_source(item) for item in source)
+        if isinstance(source, str | Path) and Path(source).is_dir():
+            return self._detect_all(describe_source(path) for path in images_in_folder(Path(source)))
+        return self._detect_source(describe_source(source))
+
+    def detect(self, image: RgbImage) -> Detections:
+        """The faces of an (H, W, 3) uint8 RGB array as plain arrays, best first, in its pixels.
+
+        Raises:
+            DataError: an array of another shape or type.
+            ModelError: the network cannot run an input of this size.
+        """
+        letterboxed = letterbox(check_rgb(image), None if self.image_size == "original" else self.image_size)
+        outputs = self._backend(to_network_input(letterboxed.image)[None])
+        info = self._backend.info
+        priors_cxcywh = make_priors(
+            letterboxed.image.shape[:2], strides=info.strides, min_sizes_px=info.min_sizes_px
+        )
+        if outputs.cls_logits.shape[1] != len(priors_cxcywh):
+            raise ModelError(
+                f"the network answers for {outputs.cls_logits.shape[1]} priors where its file promises "
+                f"{len(priors_cxcywh)}; export it again"
+            )
+        found = postprocess(
+            outputs.cls_logits[0],
+            outputs.box_deltas[0],
+            outputs.landmark_deltas[0],
+            priors_cxcywh,
+            score_threshold=self.score_threshold,
+            iou_threshold=self.iou_threshold,
+            max_faces=self.max_faces,
+        )
+        boxes_xyxy = unletterbox_boxes(found.boxes_xyxy, letterboxed)
+        landmarks_xy = unletterbox_landmarks(found.landmarks_xy, letterboxed)
+        is_inside = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(
+            axis=1
+        )  # a box on the padding is cut to nothing
+        return Detections(boxes_xyxy[is_inside], found.scores[is_inside], landmarks_xy[is_inside])
+
+    def _detect_source(self, source: ImageSource) -> Faces:
+        image = source.read()
+        return Faces(self.detect(image), image_hw=(image.shape[0], image.shape[1]), source=source)
+
+    def _detect_all(self, sources: Iterable[ImageSource]) -> list[Faces]:
+        # One by one: on a CPU a batch is no faster, and images of a folder rarely share a size.
+        return [self._detect_source(source) for source in sources]
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not isinstance(value, int | float | np.number) or not low <= value <= high:  # NaN fails as well
+        raise OptionError(f"{name} must be a number from {low} to {high}, got {value!r}")
+
+
+def _check_count(name: str, value: object, minimum: int, *, alternative: str | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        or_else = f", or {alternative}" if alternative else ""
+        raise OptionError(f"{name} must be a whole number of at least {minimum}{or_else}, got {value!r}")

@@ -1,0 +1,123 @@
+"""What a detector returns: the faces of one image, in the image's own pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from featherface.imaging import RgbImage, write_image
+from featherface.inference.drawing import draw_faces
+from featherface.inference.sources import ImageSource
+from featherface.structures import Detections
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+# A hundredth of a pixel and a millionth of probability: beyond what a detector knows.
+_DECIMALS_PX = 2
+_DECIMALS_SCORE = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face, in source pixels."""
+
+    box: npt.NDArray[np.float32]
+    """(4,) left, top, right, bottom."""
+    score: float
+    """Probability in [0, 1]."""
+    landmarks: npt.NDArray[np.float32]
+    """(5, 2) x, y of left eye, right eye, nose, left and right corner of the mouth, as seen in the image."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for JSON."""
+        return {
+            "box_xyxy": [round(float(value), _DECIMALS_PX) for value in self.box],
+            "score": round(self.score, _DECIMALS_SCORE),
+            "landmarks": [
+                [round(float(x), _DECIMALS_PX), round(float(y), _DECIMALS_PX)] for x, y in self.landmarks
+            ],
+        }
+
+
+class Faces(Sequence[Face]):
+    """The faces of one image, best first; an image without a face is a result of length 0.
+
+    The pixels are not kept: `plot` and `save` read them again from the source, so a result of a large folder
+    is small, and one of an array draws on what the array holds by then.
+    """
+
+    def __init__(self, detections: Detections, *, image_hw: tuple[int, int], source: ImageSource) -> None:
+        self._detections = detections
+        self._source = source
+        self.height, self.width = image_hw
+
+    @property
+    def boxes(self) -> npt.NDArray[np.float32]:
+        """(N, 4) left, top, right, bottom in source pixels, inside the image."""
+        return self._detections.boxes_xyxy
+
+    @property
+    def scores(self) -> npt.NDArray[np.float32]:
+        """(N,) probabilities in [0, 1], falling."""
+        return self._detections.scores
+
+    @property
+    def landmarks(self) -> npt.NDArray[np.float32]:
+        """(N, 5, 2) points in source pixels; those of a face at the border may lie outside the image."""
+        return self._detections.landmarks_xy
+
+    @property
+    def name(self) -> str | None:
+        """The path of the image; None for an image that came from memory."""
+        return self._source.name
+
+    @property
+    def image(self) -> RgbImage:
+        """The pixels (H, W, 3), uint8 RGB, read again from the source."""
+        return self._source.read()
+
+    def __len__(self) -> int:
+        return len(self._detections)
+
+    @overload
+    def __getitem__(self, index: int) -> Face: ...
+    @overload
+    def __getitem__(self, index: slice) -> Faces: ...
+    def __getitem__(self, index: int | slice) -> Face | Faces:
+        if isinstance(index, slice):
+            part = Detections(self.boxes[index], self.scores[index], self.landmarks[index])
+            return Faces(part, image_hw=(self.height, self.width), source=self._source)
+        return Face(self.boxes[index], float(self.scores[index]), self.landmarks[index])
+
+    def __repr__(self) -> str:
+        count = f"{len(self)} face{'' if len(self) == 1 else 's'}"
+        return f"Faces({count} in {self.name or 'an image'} of {self.width}x{self.height})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, as `featherface detect --json` prints them."""
+        return {
+            "image": self.name,
+            "width": self.width,
+            "height": self.height,
+            "faces": [face.to_dict() for face in self],
+        }
+
+    def plot(self) -> RgbImage:
+        """A copy of the image with boxes, landmarks and scores drawn on it.
+
+        Raises:
+            ImageDecodeError: the source cannot be read any more.
+        """
+        return draw_faces(self.image, self._detections)
+
+    def save(self, path: Path | str) -> None:
+        """Write `plot()` as JPEG, WebP or PNG, by the suffix.
+
+        Raises:
+            DataError: another suffix, or a folder that cannot be written to.
+        """
+        write_image(path, self.plot())
