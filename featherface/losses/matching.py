@@ -71,8 +71,7 @@ def match_priors(
     *Own prior.* Each face gets one prior for itself, however small their overlap: its best one, unless
     another face overlaps that one more; then its next best, and so on. The result is the same as that of
     going through all pairs from the largest overlap down (a stable marriage); of equal overlaps the first
-    face and the first prior win. Only a face that overlaps no free
-    prior, or has no area, gets none.
+    face and the first prior win. Only a face that overlaps no free prior, or has no area, gets none.
 
     *Ignored faces.* A prior is ignored if half of it or more lies in an ignored face (it sees little else),
     or if it is one that the face would have matched: overlap of at least `match_iou_threshold`, or of at
@@ -144,8 +143,7 @@ def _assign(
 
 
 def _claim(slots: Tensor, iou: Tensor, face_idx: Tensor, overlap: Tensor) -> Tensor:
-    """For every slot the face that claims it with the largest overlap (of equal ones the first), -1 without
-    claims.
+    """The face that claims each slot with the largest overlap (of equal ones the first), -1 without claims.
 
     `overlap` holds what a claim has to reach, and is raised in place to the largest one. Only maxima and
     minima are scattered, so that the result does not depend on the order of execution.
@@ -219,8 +217,7 @@ def _shielded_slots(ignored: _Faces, priors_xyxy: Tensor, match_iou_threshold: f
 
 
 def _iou_blocks(boxes_xyxy: Tensor, priors_xyxy: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Overlaps (block, P) of some boxes (F, 4) at a time with all priors (4, P), and the index of the first
-    box.
+    """Overlaps of some boxes (F, 4) at a time with all priors (4, P), and the index of the first box.
 
     Equal to `geometry.box_iou`, and six times as fast: whole rows per coordinate, in place, in the cache.
     """
