@@ -149,7 +149,7 @@ def crop_and_resize(labeled: LabeledImage, *, left: int, top: int, side: int, si
 
 
 def distort_colors(image: RgbImage, generator: np.random.Generator) -> RgbImage:
-    """Random brightness, contrast, saturation and hue as one affine map of colors: one pass over the pixels."""
+    """Random brightness, contrast, saturation and hue as one affine map of colors, so in one pass."""
     brightness = generator.uniform(-_BRIGHTNESS, _BRIGHTNESS)
     contrast = generator.uniform(*_CONTRAST)
     saturation = generator.uniform(*_SATURATION)
