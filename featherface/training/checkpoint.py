@@ -53,7 +53,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished")
     content = {
         "schema": CHECKPOINT_SCHEMA,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a class of its own, which the safe reader refuses
         "fingerprint": checkpoint.fingerprint,
         "epoch": checkpoint.epoch,
         "batch_idx": checkpoint.batch_idx,
@@ -82,11 +82,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: there is no such checkpoint") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    except pickle.UnpicklingError as error:  # torch's own text recommends the unsafe reader
         raise ModelError(
-            f"{path}: cannot be read as a checkpoint ({reason}); delete it to train from the start"
+            f"{path}: is no file of tensors and plain values; delete it to train from the start"
         ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(f"{path}: is damaged ({reason}); delete it to train from the start") from error
     if not isinstance(content, dict) or "schema" not in content:
         raise ModelError(f"{path}: holds no checkpoint of a training; give another file, or delete it")
     if content["schema"] != CHECKPOINT_SCHEMA:
