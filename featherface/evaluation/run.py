@@ -1,0 +1,160 @@
+"""Run a detector over an annotated split and judge it by both protocols.
+
+The detector is any function from an RGB image to `Detections`; files are read one image ahead. Nothing here
+plots, tracks or decides.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from featherface.data.widerface import Sample, Split, open_widerface
+from featherface.errors import DataError
+from featherface.evaluation.predictions import to_rows, write_predictions
+from featherface.evaluation.report import EvaluationReport
+from featherface.evaluation.widerface import (
+    WiderGroundTruth,
+    average_precision,
+    image_key,
+    load_ground_truth,
+    restrict,
+)
+from featherface.imaging import read_image
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from featherface.structures import Detections
+
+    RgbImage = npt.NDArray[np.uint8]
+    Detect = Callable[[RgbImage], Detections]
+
+GROUND_TRUTH_DIR = "ground_truth"
+"""Where a data set keeps the official .mat files of its validation split."""
+
+
+def evaluate_dataset(
+    detect: Detect,
+    root: Path | str,
+    *,
+    split: Split = "val",
+    predictions_dir: Path | str | None = None,
+    max_detections: int = 1000,
+    show_progress: bool | None = None,
+) -> EvaluationReport:
+    """Judge a detector on a split of a folder in WIDER FACE layout.
+
+    Annotated images that are not there are left out, and the ground truth is restricted to the others.
+
+    Args:
+        detect: RGB (H, W, 3) uint8 image to detections in its pixels; its score threshold should be low.
+        root: the data set; its `ground_truth` folder is used for `val` if there is one.
+        split: `val` or `train`; the latter has no official ground truth, so only COCO's numbers.
+        predictions_dir: where to save the detections in the benchmark's format; None: nowhere.
+        max_detections: best detections of an image that COCO's protocol judges.
+        show_progress: a bar on stderr; None: only if that is a terminal.
+
+    Raises:
+        DataError: the data set or its ground truth cannot be used, or the predictions cannot be written.
+    """
+    samples = open_widerface(root, split, missing="skip")
+    ground_truth_dir = Path(root) / GROUND_TRUTH_DIR
+    ground_truth = None
+    if split == "val" and ground_truth_dir.is_dir():
+        ground_truth = load_ground_truth(ground_truth_dir)
+    return evaluate_detector(
+        detect,
+        samples,
+        ground_truth=ground_truth,
+        predictions_dir=predictions_dir,
+        max_detections=max_detections,
+        show_progress=show_progress,
+    )
+
+
+def evaluate_detector(
+    detect: Detect,
+    samples: Sequence[Sample],
+    *,
+    ground_truth: WiderGroundTruth | None,
+    predictions_dir: Path | str | None = None,
+    max_detections: int = 1000,
+    show_progress: bool | None = None,
+) -> EvaluationReport:
+    """Judge a detector on annotated images.
+
+    COCO's numbers come from the annotations of the samples (faces flagged invalid or without area are
+    ignored), WIDER FACE's from the ground truth, restricted to the samples.
+
+    Args:
+        detect: RGB (H, W, 3) uint8 image to detections in its pixels.
+        samples: annotated image files; each image once.
+        ground_truth: official ground truth that holds all samples, or None: then COCO's numbers only.
+        predictions_dir: as in `evaluate_dataset`, like the arguments after it.
+        max_detections: see there.
+        show_progress: see there.
+
+    Raises:
+        DataError: an image is listed twice, cannot be decoded, or is not in the ground truth.
+    """
+    from featherface.evaluation.coco import FaceAveragePrecision  # 3 s of imports
+
+    names = [image_key(sample.annotation.image) for sample in samples]
+    if len(set(names)) != len(names):
+        raise DataError("some images are listed twice; each must be judged once")
+    if ground_truth is not None:
+        ground_truth = restrict(ground_truth, names)  # before the long run, so that a misfit is told at once
+    metric = FaceAveragePrecision(max_detections=max_detections)
+    predictions: dict[str, npt.NDArray[np.float64]] = {}
+    times_ms: list[float] = []
+    num_faces = 0
+    hide = not (sys.stderr.isatty() if show_progress is None else show_progress)
+    images = tqdm(_read_ahead(samples), total=len(samples), desc="evaluate", unit="image", disable=hide)
+    for name, sample, image in zip(names, samples, images, strict=True):
+        start = time.perf_counter()
+        detections = detect(image)
+        times_ms.append(1000 * (time.perf_counter() - start))
+        predictions[name] = to_rows(detections)
+        is_ignored = ignored_faces(sample)
+        num_faces += int(np.count_nonzero(~is_ignored))
+        metric.update(predictions[name], sample.annotation.boxes_xywh, is_ignored)
+    if predictions_dir is not None:
+        write_predictions(predictions_dir, predictions)
+    coco = {name: float(value) for name, value in metric.compute().items()} if samples else {}
+    return EvaluationReport(
+        wider=None if ground_truth is None else average_precision(predictions, ground_truth),
+        coco={name: value for name, value in coco.items() if value >= 0},
+        images=len(samples),
+        faces=num_faces,
+        detections=sum(len(rows) for rows in predictions.values()),
+        detect_ms_p50=statistics.median(times_ms) if times_ms else 0.0,
+        predictions=predictions,
+    )
+
+
+def ignored_faces(sample: Sample) -> npt.NDArray[np.bool_]:
+    """(G,) faces that COCO's protocol neither asks for nor punishes: flagged invalid, or without area."""
+    annotation = sample.annotation
+    return np.asarray(annotation.is_invalid | (annotation.boxes_xywh[:, 2:] <= 0).any(axis=1))
+
+
+def _read_ahead(samples: Iterable[Sample]) -> Iterator[RgbImage]:
+    """The images in order, the next one decoded while the caller works on this one."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
+        pending = None
+        for sample in samples:
+            following = pool.submit(read_image, sample.path)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()
