@@ -6,3 +6,5 @@ import os
 # reported home, and no model is ever unpickled, unless the user says otherwise.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+# Its bars would break into those of a training, for files of one MiB.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -1,0 +1,134 @@
+"""What is registered: the ONNX file, the code that runs it and a signature; complete without this project."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, Schema, TensorSpec
+
+import featherface
+
+ONNX_NAME = "featherface.onnx"
+INPUT = "images"
+
+IMAGE_COLUMN = "image"
+_POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+FACE_COLUMNS = ("x1", "y1", "x2", "y2", "score", *(f"{point}_{axis}" for point in _POINTS for axis in "xy"))
+
+_CODE_FILE = Path(__file__).with_name("pyfunc_model.py")
+# What a server of the model needs, and no more: no torch.
+_REQUIREMENTS = (
+    "mlflow",
+    "numpy",
+    "onnxruntime",
+    "opencv-python-headless",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "pyyaml",
+)
+
+
+def signature() -> ModelSignature:
+    """Any number of RGB images of any one size in, a row of sixteen numbers a face out.
+
+    Written by hand: inferred from an example it would fix the example's height and width.
+    """
+    images = TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3), INPUT)
+    faces: list[ColSpec | TensorSpec] = [
+        ColSpec("integer", IMAGE_COLUMN),
+        *(ColSpec("float", name) for name in FACE_COLUMNS),
+    ]
+    return ModelSignature(inputs=Schema([images]), outputs=Schema(faces))
+
+
+def save_pyfunc(onnx_path: Path, folder: Path, *, model: Model | None = None) -> None:
+    """Write the model folder that MLflow loads and serves.
+
+    Args:
+        onnx_path: the exported detector; its copy is called `featherface.onnx`.
+        folder: where; must not exist or be empty.
+        model: ties the folder to a run and a logged model.
+    """
+    with warnings.catch_warnings():
+        # Importing MLflow's model flavors warns about type hints of its own code.
+        warnings.simplefilter("ignore")
+        import mlflow.pyfunc
+
+    with tempfile.TemporaryDirectory() as scratch:
+        named = Path(scratch) / ONNX_NAME
+        shutil.copyfile(onnx_path, named)
+        mlflow.pyfunc.save_model(
+            str(folder),
+            python_model=str(_CODE_FILE),
+            artifacts={"onnx": str(named)},
+            code_paths=[str(_copy_code(Path(scratch)))],
+            signature=signature(),
+            input_example={INPUT: np.zeros((1, 64, 64, 3), np.uint8)},
+            # Named here: MLflow would otherwise start a process to find out.
+            pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+            mlflow_model=model,
+        )
+
+
+def log_model(
+    client: MlflowClient,
+    run_id: str,
+    onnx_path: Path,
+    *,
+    name: str,
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+) -> str:
+    """Keep an exported detector as a model of a run, with its own numbers.
+
+    Args:
+        client: where.
+        run_id: the run that made it.
+        onnx_path: the exported file.
+        name: what the model is called.
+        metrics: noted with this model alone: without its id MLflow would give them to every model of the run.
+        tags: where it came from.
+
+    Returns:
+        The id of the logged model, ready for use.
+    """
+    run = client.get_run(run_id)
+    model = client.create_logged_model(
+        run.info.experiment_id, name=name, source_run_id=run_id, tags=dict(tags), model_type="onnx-detector"
+    )
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            description = Model(run_id=run_id, model_id=model.model_id, artifact_path=model.artifact_location)
+            save_pyfunc(onnx_path, Path(scratch) / "model", model=description)
+            client.log_model_artifacts(model.model_id, str(Path(scratch) / "model"))
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        now_ms = time.time_ns() // 1_000_000
+        points = [
+            Metric(key, float(value), now_ms, 0, model_id=model.model_id, run_id=run_id)
+            for key, value in metrics.items()
+        ]
+        client.log_batch(run_id, metrics=points)
+    except BaseException:
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
+        raise
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    return str(model.model_id)
+
+
+def _copy_code(scratch: Path) -> Path:
+    """The package without its weights: the model brings its own."""
+    target = scratch / "featherface"
+    ignored = shutil.ignore_patterns("__pycache__", "weights")
+    shutil.copytree(Path(featherface.__file__).parent, target, ignore=ignored)
+    return target

@@ -1,0 +1,281 @@
+"""The model registry: one model, numbered versions, and the aliases that say which of them is in use.
+
+`champion` is the model that detects, `previous_champion` the one to go back to, `challenger` the newest
+one to be judged. This module only acts; whether a challenger is good enough is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from mlflow import MlflowClient, artifacts
+from mlflow.entities.model_registry import ModelVersion
+
+from featherface.errors import ModelError
+from featherface.tracking import ledger
+from featherface.tracking.connection import tracking_uri
+from featherface.tracking.packaging import ONNX_NAME, log_model
+from featherface.tracking.versions import (
+    CHALLENGER,
+    CHAMPION,
+    MODEL_NAME,
+    ONNX_SHA256,
+    PREVIOUS_CHAMPION,
+    REASONS,
+    STATUS,
+    RegisteredVersion,
+    describe_version,
+    readable_errors,
+)
+
+_MODEL_URI = re.compile(r"models:/(?P<name>[^@/]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
+
+
+class ModelRegistry:
+    """The versions of one registered model.
+
+    Args:
+        uri: of the tracking store that holds the registry; None: where `configure` pointed MLflow.
+        name: the registered model.
+    """
+
+    def __init__(self, uri: str | None = None, *, name: str = MODEL_NAME) -> None:
+        self._client = MlflowClient(uri, uri)
+        self.name = name
+
+    def register_student(
+        self, run_id: str, onnx_path: Path, *, metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> str:
+        """Make an exported student the newest version and the challenger.
+
+        Args:
+            run_id: the run that made it.
+            onnx_path: the exported file.
+            metrics: its numbers, kept with the model rather than only with the run.
+            tags: where it came from, as of `provenance_tags`.
+
+        Returns:
+            The number of the version.
+
+        Raises:
+            ModelError: there is no such file or no such run.
+        """
+        if not onnx_path.is_file():
+            raise ModelError(f"{onnx_path}: does not exist; `featherface run export` writes it")
+        digest = _sha256(onnx_path)
+        with readable_errors(f"run {run_id}"):
+            self._client.get_run(run_id)
+        model_id = log_model(self._client, run_id, onnx_path, name=self.name, metrics=metrics, tags=tags)
+        if not self._exists():
+            self._client.create_registered_model(self.name)
+        created = self._client.create_model_version(
+            self.name,
+            source=f"models:/{model_id}",
+            run_id=run_id,
+            model_id=model_id,
+            tags={**tags, ONNX_SHA256: digest, STATUS: "pending"},
+        )
+        version = str(created.version)
+        self._client.set_registered_model_alias(self.name, CHALLENGER, version)
+        return version
+
+    def record_rejection(self, version: str, reasons: Iterable[str]) -> None:
+        """Write down that a version was judged and not promoted; it stays the challenger until the next one.
+
+        Raises:
+            ModelError: there is no such version.
+        """
+        self.get(version)
+        self._tag_decision(version, "rejected", reasons)
+
+    def promote(self, version: str, reasons: Iterable[str] = ()) -> None:
+        """Move `champion` to a version; the champion until now becomes `previous_champion`.
+
+        The calls are ordered so that a crash between any two leaves a champion, and repeating the promotion
+        finishes it.
+
+        Raises:
+            ModelError: there is no such version.
+        """
+        reasons = tuple(reasons)
+        target = self.get(version).version
+        old = self._reconcile()
+        if old != target:
+            if old is not None:
+                self._client.set_registered_model_alias(self.name, PREVIOUS_CHAMPION, old)
+            self._client.set_registered_model_alias(self.name, CHAMPION, target)
+            ledger.append(self._client, self.name, "promote", version=target, previous=old, reasons=reasons)
+        if self._aliases().get(CHALLENGER) == target:
+            self._client.delete_registered_model_alias(self.name, CHALLENGER)
+        self._tag_decision(target, "promoted", reasons)
+
+    def rollback(self, reasons: Iterable[str] = ()) -> str:
+        """Make the previous champion the champion again; the one before it becomes `previous_champion`.
+
+        Returns:
+            The version that is champion now.
+
+        Raises:
+            ModelError: there is no previous champion.
+        """
+        reasons = tuple(reasons)
+        current = self._reconcile() if self._exists() else None
+        if current is None:
+            raise ModelError(f"model '{self.name}' has no champion, so there is nothing to roll back")
+        earlier = self._earlier_champions(current)
+        marked = self._aliases().get(PREVIOUS_CHAMPION)
+        if marked is not None and marked != current:
+            target = marked
+        elif earlier:
+            target = earlier[-1]
+        else:
+            raise ModelError(
+                f"version {current} of '{self.name}' has no champion before it; "
+                "`featherface registry list` shows what `featherface registry promote VERSION` can take"
+            )
+        self._client.set_registered_model_alias(self.name, CHAMPION, target)
+        ledger.append(self._client, self.name, "rollback", version=target, previous=current, reasons=reasons)
+        below = self._earlier_champions(target)
+        if below:
+            self._client.set_registered_model_alias(self.name, PREVIOUS_CHAMPION, below[-1])
+        elif marked is not None:
+            self._client.delete_registered_model_alias(self.name, PREVIOUS_CHAMPION)
+        self._tag_decision(current, "rolled_back", reasons)
+        return target
+
+    def get(self, version: str) -> RegisteredVersion:
+        """One version.
+
+        Raises:
+            ModelError: there is no such version.
+        """
+        if not str(version).isdigit():
+            raise ModelError(
+                f"'{version}' is no version number of '{self.name}'; see `featherface registry list`"
+            )
+        with readable_errors(f"version {version} of model '{self.name}'"):
+            found = self._client.get_model_version(self.name, str(version))
+        return describe_version(self._client, found, found.aliases)
+
+    def list_versions(self) -> list[RegisteredVersion]:
+        """All versions, newest first; empty where nothing was ever registered."""
+        if not self._exists():
+            return []
+        aliases: dict[str, list[str]] = {}
+        for alias, version in self._aliases().items():
+            aliases.setdefault(version, []).append(alias)
+        found: list[ModelVersion] = []
+        token = None
+        while True:
+            page = self._client.search_model_versions(f"name = '{self.name}'", page_token=token)
+            found.extend(page)
+            token = page.token
+            if not token:
+                break
+        found.sort(key=lambda version: int(version.version), reverse=True)
+        return [describe_version(self._client, each, aliases.get(str(each.version), [])) for each in found]
+
+    def current_champion(self) -> RegisteredVersion | None:
+        """The version in use; None while there is none."""
+        version = self._aliases().get(CHAMPION) if self._exists() else None
+        return None if version is None else self.get(version)
+
+    def history(self) -> list[ledger.LedgerEntry]:
+        """Every move of the champion, oldest first."""
+        return ledger.read_ledger(self._client, self.name) if self._exists() else []
+
+    def delete_version(self, version: str) -> None:
+        """Delete a version that no alias points to.
+
+        Raises:
+            ModelError: there is no such version, or it has an alias: MLflow would silently drop that as well.
+        """
+        aliases = self.get(version).aliases
+        if aliases:
+            raise ModelError(
+                f"version {version} of '{self.name}' is {', '.join(aliases)}, so it stays; move the alias first"
+            )
+        self._client.delete_model_version(self.name, str(version))
+
+    def _exists(self) -> bool:
+        return bool(self._client.search_registered_models(f"name = '{self.name}'", max_results=1))
+
+    def _aliases(self) -> dict[str, str]:
+        aliases = self._client.get_registered_model(self.name).aliases
+        return {alias: str(version) for alias, version in aliases.items()}
+
+    def _reconcile(self) -> str | None:
+        """The champion; written down where the ledger does not know that it is."""
+        current = self._aliases().get(CHAMPION)
+        stack = ledger.champions(self.history())
+        known = stack[-1] if stack else None
+        if current is not None and current != known:
+            ledger.append(self._client, self.name, "observe", version=current, previous=known)
+        return current
+
+    def _earlier_champions(self, version: str) -> list[str]:
+        """The champions before a version that are still there, the latest last."""
+        stack = ledger.champions(self.history())
+        below = stack[: len(stack) - 1 - stack[::-1].index(version)] if version in stack else []
+        existing = {each.version for each in self.list_versions()}
+        return [each for each in below if each in existing and each != version]
+
+    def _tag_decision(self, version: str, status: str, reasons: Iterable[str]) -> None:
+        for key, value in ((STATUS, status), (REASONS, json.dumps(list(reasons)))):
+            self._client.set_model_version_tag(self.name, version, key, value)
+
+
+def download_model(uri: str, *, root: Path = Path()) -> Path:
+    """The ONNX file of a registered model, on this machine.
+
+    A file of a store on this machine is used where it lies; a server's is fetched into a temporary folder.
+
+    Args:
+        uri: `models:/featherface@champion` or `models:/featherface/3`.
+        root: the workspace whose registry is asked where `MLFLOW_TRACKING_URI` names none.
+
+    Raises:
+        ModelError: no such address, registry, model, alias or version, or the file is not the registered one.
+    """
+    match = _MODEL_URI.fullmatch(uri)
+    if match is None:
+        raise ModelError(
+            f"'{uri}' is no model address; use models:/{MODEL_NAME}@{CHAMPION} or models:/{MODEL_NAME}/3"
+        )
+    store = tracking_uri(root)
+    database = Path(store.removeprefix("sqlite:///"))
+    if store.startswith("sqlite:///") and not database.exists():
+        # MLflow would lay out an empty database only to say that the model is not in it.
+        raise ModelError(
+            f"{uri}: no registry at {database}; run `featherface pipeline`, or set MLFLOW_TRACKING_URI"
+        )
+    name = match["name"]
+    with readable_errors(uri):
+        client = MlflowClient(store, store)
+        aliases = client.get_registered_model(name).aliases
+        if match["alias"] is not None and match["alias"] not in aliases:
+            known = ", ".join(sorted(aliases)) or "none"
+            raise ModelError(
+                f"{uri}: model '{name}' has no alias '{match['alias']}', it has: {known}; "
+                "`featherface registry list` shows its versions"
+            )
+        version = client.get_model_version(name, str(match["version"] or aliases[match["alias"]]))
+        path = Path(
+            artifacts.download_artifacts(
+                f"models:/{name}/{version.version}/artifacts/{ONNX_NAME}",
+                tracking_uri=store,
+                registry_uri=store,
+            )
+        )
+        expected = version.tags.get(ONNX_SHA256)
+        if expected is not None and _sha256(path) != expected:
+            raise ModelError(f"{uri}: {path} is not the file that was registered; register the export again")
+    return path
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,80 @@
+"""A version of the registered model: names of its aliases and tags, and what readers get to see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from featherface.errors import ModelError
+
+MODEL_NAME = "featherface"
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+PREVIOUS_CHAMPION = "previous_champion"
+
+STATUS = "promotion.status"
+REASONS = "promotion.reasons"
+ONNX_SHA256 = "onnx.sha256"
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """One version of the model, as the registry knows it."""
+
+    version: str
+    aliases: tuple[str, ...]
+    run_id: str | None
+    """The run that made it."""
+    created_ms: int
+    """Milliseconds since 1970, UTC."""
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+    @property
+    def status(self) -> str:
+        """`pending`, `promoted`, `rejected` or `rolled_back`."""
+        return self.tags.get(STATUS, "pending")
+
+
+def describe_version(client: MlflowClient, found: ModelVersion, aliases: Iterable[str]) -> RegisteredVersion:
+    """What MLflow knows of a version, with the numbers of the logged model behind it.
+
+    Args:
+        client: where.
+        found: the version.
+        aliases: those that point to it; a search does not fill in `found.aliases`.
+    """
+    model_id = str(found.source).removeprefix("models:/")
+    try:
+        points = client.get_logged_model(model_id).metrics or []
+    except MlflowException:
+        points = []  # registered from outside, or its model was deleted: a version without numbers
+    return RegisteredVersion(
+        version=str(found.version),
+        aliases=tuple(sorted(aliases)),
+        run_id=found.run_id or None,
+        created_ms=int(found.creation_timestamp),
+        tags=dict(found.tags),
+        metrics={point.key: float(point.value) for point in points},
+    )
+
+
+@contextmanager
+def readable_errors(what: str) -> Iterator[None]:
+    """Turn the store's errors into one line that says what was asked for.
+
+    Raises:
+        ModelError: whatever MLflow or the file system raised within.
+    """
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"{what}: cannot be had ({reason}); `featherface registry list` shows what there is"
+        ) from error
