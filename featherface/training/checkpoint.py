@@ -7,6 +7,7 @@ the values mean is the business of the training loop.
 import json
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ModelError: the file is missing, damaged, no checkpoint, or of another version of this project.
     """
     try:
+        _verify_checksums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: there is no such checkpoint") from error
@@ -86,7 +88,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(
             f"{path}: is no file of tensors and plain values; delete it to train from the start"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(f"{path}: is damaged ({reason}); delete it to train from the start") from error
     if not isinstance(content, dict) or "schema" not in content:
@@ -136,6 +138,14 @@ def restore_generators(generators: Mapping[str, RandomGenerator], states: Mappin
             generator.set_state(states[name])
         else:
             generator.bit_generator.state = json.loads(states[name])
+
+
+def _verify_checksums(path: Path) -> None:
+    """Compare the checksums that torch's writer stores, and that its reader does not look at."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
 
 
 def _sync_folder(folder: Path) -> None:

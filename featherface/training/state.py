@@ -159,7 +159,12 @@ class TrainingState:
             raise ModelError(
                 f"{path}: does not fit this training ({reason}); delete it to train from the start"
             ) from error
-        _LOGGER.info("going on from %s: epoch %d, batch %d", path, self.epoch + 1, self.batch_idx + 1)
+        _LOGGER.info(
+            "going on from %s: %d of %d steps are done",
+            path,
+            self.step,
+            self.learning_rate.total_steps,
+        )
         return True
 
     def _restore(self, checkpoint: Checkpoint) -> None:
