@@ -197,7 +197,7 @@ class ModelRegistry:
         aliases = self.get(version).aliases
         if aliases:
             raise ModelError(
-                f"version {version} of '{self.name}' is {', '.join(aliases)}, so it stays; move the alias first"
+                f"version {version} of '{self.name}' is {', '.join(aliases)}, it stays; move the alias first"
             )
         self._client.delete_model_version(self.name, str(version))
 

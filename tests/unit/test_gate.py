@@ -1,0 +1,128 @@
+"""The promotion policy, by table: who is promoted, who is not, and with which words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from featherface.config import PromoteConfig
+from pipelines.gate import Decision, Metrics, judge
+
+GATE = PromoteConfig(
+    min_mean_ap=0.5,
+    max_params=250_000,
+    max_file_mib=1.2,
+    max_parity_error=1e-4,
+    max_latency_ratio=2.0,
+    max_ap_drop=0.005,
+)
+GOOD = Metrics(
+    mean_ap=0.7, params=244_503, file_mib=1.0, parity_error=1e-6, latency_ratio=0.8, data_md5="a1.dir"
+)
+
+
+def test_a_first_model_within_all_limits_is_promoted_with_every_check_named() -> None:
+    decision = judge(GOOD, None, GATE)
+
+    assert decision.promoted
+    assert decision.reasons == (
+        "mean AP 0.7000 reaches the 0.5000 that is asked for",
+        "parameters 244,503 is within the limit of 250,000",
+        "file size in MiB 1 is within the limit of 1.2",
+        "parity error 1e-06 is within the limit of 0.0001",
+        "latency over the teacher's 0.8 is within the limit of 2",
+        "there is no champion yet, so the limits alone decide",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"mean_ap": 0.4999}, "mean AP 0.4999 is below the 0.5000 that is asked for"),
+        ({"params": 250_001}, "parameters 250,001 is above the limit of 250,000"),
+        ({"file_mib": 1.25}, "file size in MiB 1.25 is above the limit of 1.2"),
+        ({"parity_error": 2e-4}, "parity error 0.0002 is above the limit of 0.0001"),
+        ({"latency_ratio": 2.5}, "latency over the teacher's 2.5 is above the limit of 2"),
+    ],
+)
+def test_one_missed_limit_rejects_and_only_that_is_named(change: dict[str, float], sentence: str) -> None:
+    assert judge(replace(GOOD, **change), None, GATE) == Decision(promoted=False, reasons=(sentence,))
+
+
+@pytest.mark.parametrize("field", ["mean_ap", "params", "file_mib", "parity_error", "latency_ratio"])
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, -1])
+def test_a_number_that_is_missing_or_impossible_rejects(field: str, value: float | None) -> None:
+    decision = judge(replace(GOOD, **{field: value}), None, GATE)
+
+    assert not decision.promoted
+    (reason,) = decision.reasons
+    assert ("missing" if value is None else "no possible value") in reason
+
+
+def test_a_percentage_is_no_average_precision() -> None:
+    assert not judge(replace(GOOD, mean_ap=70.0), None, GATE).promoted
+
+
+def test_every_limit_is_inclusive() -> None:
+    at_limits = Metrics(
+        mean_ap=0.5, params=250_000, file_mib=1.2, parity_error=1e-4, latency_ratio=2.0, data_md5="a1.dir"
+    )
+    assert judge(at_limits, None, GATE).promoted
+
+
+@pytest.mark.parametrize(
+    ("challenger_ap", "is_promoted"),
+    [(0.710, True), (0.700, True), (0.695, True), (0.6949, False), (0.6, False)],
+)
+def test_the_drop_against_the_champion_is_bounded(challenger_ap: float, is_promoted: bool) -> None:
+    decision = judge(replace(GOOD, mean_ap=challenger_ap), GOOD, GATE)
+
+    assert decision.promoted is is_promoted
+    assert f"mean AP {challenger_ap:.4f} against the champion's 0.7000" in decision.reasons[-1]
+
+
+def test_all_failures_are_named_together() -> None:
+    decision = judge(replace(GOOD, mean_ap=0.4, params=300_000), GOOD, GATE)
+
+    assert not decision.promoted
+    assert [reason.split()[0] for reason in decision.reasons] == ["mean", "parameters", "mean"]
+    assert "is -0.3000, and a drop of 0.0050 is accepted" in decision.reasons[-1]
+
+
+@pytest.mark.parametrize("champion_data", ["b2.dir", None])
+def test_a_champion_of_other_data_is_not_compared_and_that_is_said(champion_data: str | None) -> None:
+    decision = judge(replace(GOOD, mean_ap=0.55), replace(GOOD, mean_ap=0.9, data_md5=champion_data), GATE)
+
+    assert decision.promoted
+    assert f"data version {champion_data or 'unknown'} and the challenger on a1.dir" in decision.reasons[-1]
+    assert "the limits alone decide" in decision.reasons[-1]
+
+
+def test_two_unknown_data_versions_are_not_taken_for_the_same() -> None:
+    unknown = replace(GOOD, data_md5=None)
+    assert "cannot be compared" in judge(unknown, replace(unknown, mean_ap=0.9), GATE).reasons[-1]
+
+
+@pytest.mark.parametrize("champion_ap", [None, math.nan])
+def test_a_champion_without_a_score_on_the_same_data_blocks(champion_ap: float | None) -> None:
+    decision = judge(GOOD, replace(GOOD, mean_ap=champion_ap), GATE)
+
+    assert not decision.promoted
+    assert "the champion's mean AP is" in decision.reasons[0]
+
+
+def test_a_challenger_without_a_score_is_not_compared() -> None:
+    decision = judge(replace(GOOD, mean_ap=None), GOOD, GATE)
+
+    assert not decision.promoted
+    assert decision.reasons == (
+        "mean AP is missing: measure it before the model can be judged",
+        "without a mean AP nothing compares with the champion's 0.7000",
+    )
+
+
+def test_a_decision_reads_as_one_line() -> None:
+    assert str(Decision(False, ("too big", "too slow"))) == "rejected: too big; too slow"
+    assert str(Decision(True, ("fine",))) == "promoted: fine"
