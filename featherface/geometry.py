@@ -111,7 +111,9 @@ def decode_landmarks(
 ) -> Float[Tensor, "... P K 2"]:
     """Landmarks (x, y in the frame of the priors) of deltas; the inverse of `encode_landmarks`."""
     center, prior_wh = priors_cxcywh[..., None, :2], priors_cxcywh[..., None, 2:]  # (..., P, 1, 2)
-    return center + landmark_deltas.unflatten(-1, (-1, 2)) * (VARIANCES[0] * prior_wh)  # (..., P, K, 2)
+    *leading, two_k = landmark_deltas.shape
+    offsets = landmark_deltas.reshape(*leading, two_k // 2, 2)  # (..., P, K, 2)
+    return center + offsets * (VARIANCES[0] * prior_wh)
 
 
 def _join(first: Tensor, second: Tensor) -> Tensor:

@@ -1,0 +1,52 @@
+"""MobileNetV1 x0.25: images -> C3, C4, C5 at strides 8, 16, 32."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from featherface.models.layers import ConvBNAct, Levels, SeparableConv, leaky_relu
+
+
+class Backbone(nn.Module):
+    """The three stages of MobileNetV1 x0.25, without its classifier.
+
+    The students and the teachers share stages 1 and 2, names and shapes, so that weights can be copied by
+    key.
+
+    Args:
+        stage3_channels: outputs of the two separable layers of the last stage.
+
+    Attributes:
+        channels: channels of C3, C4, C5.
+
+    Reference:
+        MobileNets, arXiv:1704.04861, table 1 with width multiplier 0.25.
+    """
+
+    def __init__(self, *, stage3_channels: Sequence[int] = (256, 256)) -> None:
+        super().__init__()
+        self.channels = (64, 128, stage3_channels[-1])
+        self.stage1 = nn.Sequential(
+            ConvBNAct(3, 8, kernel_size=3, stride=2, activation=leaky_relu),
+            SeparableConv(8, 16),
+            SeparableConv(16, 32, stride=2),
+            SeparableConv(32, 32),
+            SeparableConv(32, 64, stride=2),
+            SeparableConv(64, 64),
+        )
+        self.stage2 = nn.Sequential(
+            SeparableConv(64, 128, stride=2), *(SeparableConv(128, 128) for _ in range(5))
+        )
+        first, *others = stage3_channels
+        inputs = (first, *others)
+        self.stage3 = nn.Sequential(
+            SeparableConv(128, first, stride=2),
+            *(SeparableConv(before, after) for before, after in zip(inputs, others, strict=False)),
+        )
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Levels:
+        """C3, C4, C5 of network input (BGR minus mean)."""
+        c3 = self.stage1(images)
+        c4 = self.stage2(c3)
+        return c3, c4, self.stage3(c4)

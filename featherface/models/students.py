@@ -1,0 +1,123 @@
+"""The students: `v2-ultra`, ours, and `v2-ultra-reference`, the allocation of the public reference.
+
+Both hold the five innovations as switches. Order: backbone, attention (2 inside), neck, (1), attention (2
+inside), (4), context wrapped in (5), channel shuffle, (3), head.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+
+from torch import Tensor, nn
+
+from featherface.models.attention import LevelAttention, identity
+from featherface.models.backbone import Backbone
+from featherface.models.context import SSHContext
+from featherface.models.detector import FeatherFace
+from featherface.models.head import Head
+from featherface.models.innovations import (
+    DynamicWeightSharing,
+    FeatureReuse,
+    MultiscaleIntelligence,
+    ProgressiveEnhancement,
+    multiply_attention,
+)
+from featherface.models.layers import ChannelShuffle, ConvBNAct, PerLevel, relu
+from featherface.models.neck import BiFPN, BiFPNRepeat, NodeConv
+from featherface.models.priors import MIN_SIZES_PX, STRIDES
+
+_GATE_HIDDEN = 4
+_SHUFFLE_GROUPS = 4
+
+
+def build_v2_ultra(innovations: Collection[str]) -> FeatherFace:
+    """Our student: at most 244,999 parameters, spent on neck and context rather than on stride 32.
+
+    Against the reference: stage 3 of the backbone has 128 channels instead of 256, which frees 67,000
+    parameters for a BiFPN of width 48 with a convolution of its own in each node and an SSH context of that
+    width.
+    """
+    channels = 48
+    repeat = BiFPNRepeat(
+        make_conv=lambda: NodeConv(channels), share_nodes=False, p5_weights=2, activation=nn.functional.silu
+    )
+    return _build(
+        innovations,
+        backbone=Backbone(stage3_channels=(128, 128)),
+        channels=channels,
+        repeats=[repeat],
+        head=Head(channels, priors_per_cell=_priors_per_cell()),
+    )
+
+
+def build_v2_ultra_reference(innovations: Collection[str]) -> FeatherFace:
+    """The reference student: 244,503 parameters, most in the backbone; one node serves a whole BiFPN."""
+    channels, head_channels = 20, 10
+    return _build(
+        innovations,
+        backbone=Backbone(),
+        channels=channels,
+        repeats=[_shared_repeat(channels) for _ in range(2)],
+        head=Head(
+            head_channels,
+            priors_per_cell=_priors_per_cell(),
+            stems=[ConvBNAct(channels, head_channels, kernel_size=3, activation=relu) for _ in STRIDES],
+        ),
+    )
+
+
+def _build(
+    innovations: Collection[str],
+    *,
+    backbone: Backbone,
+    channels: int,
+    repeats: Sequence[BiFPNRepeat],
+    head: Head,
+) -> FeatherFace:
+    sharpen = multiply_attention if "attention_multiplication" in innovations else identity
+
+    def switched(name: str, make: Callable[[], nn.Module]) -> nn.Module:
+        # One module for the three levels: (5) shares its weights over them, the others have none.
+        return PerLevel([make()]) if name in innovations else nn.Identity()
+
+    return FeatherFace(
+        backbone=backbone,
+        backbone_attention=_light_attention(backbone.channels, sharpen),
+        neck=BiFPN(
+            in_channels=backbone.channels,
+            make_reducer=lambda width: ConvBNAct(width, channels),
+            repeats=repeats,
+            second_reducers=False,
+        ),
+        feature_reuse=switched("feature_reuse", FeatureReuse),
+        neck_attention=_light_attention((channels,) * len(STRIDES), sharpen),
+        multiscale_intelligence=switched("multiscale_intelligence", MultiscaleIntelligence),
+        context=PerLevel(SSHContext(channels) for _ in STRIDES),
+        dynamic_weight_sharing=switched("dynamic_weight_sharing", lambda: DynamicWeightSharing(channels)),
+        shuffle=PerLevel([ChannelShuffle(channels, groups=_SHUFFLE_GROUPS)]),
+        progressive_enhancement=switched("progressive_enhancement", ProgressiveEnhancement),
+        head=head,
+        strides=STRIDES,
+        min_sizes_px=MIN_SIZES_PX,
+    )
+
+
+def _light_attention(channels: Sequence[int], sharpen: Callable[[Tensor], Tensor]) -> LevelAttention:
+    return LevelAttention(
+        channels,
+        hidden=[_GATE_HIDDEN] * len(channels),
+        bias=False,
+        share_spatial_gate=True,
+        sharpen=sharpen,
+    )
+
+
+def _shared_repeat(channels: int) -> BiFPNRepeat:
+    return BiFPNRepeat(
+        make_conv=lambda: NodeConv(channels, activation=relu),
+        share_nodes=True,
+        p5_weights=2,
+        activation=nn.Identity(),
+    )
+
+
+def _priors_per_cell() -> list[int]:
+    return [len(sizes) for sizes in MIN_SIZES_PX]
