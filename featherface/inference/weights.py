@@ -91,10 +91,7 @@ def load_model_with_info(path: Path | str) -> tuple[FeatherFace, ModelInfo]:
         )
     try:
         architecture, innovations = str(about["architecture"]), tuple(about["innovations"])
-        # The networks without innovations accept none, not even an empty tuple.
-        model = (
-            build_model(architecture, innovations=innovations) if innovations else _build_plain(architecture)
-        )
+        model = build_model(architecture, innovations=innovations)
         extra = {str(key): str(value) for key, value in about["extra"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path}: names a network that cannot be built ({error}); train it again") from error
@@ -203,12 +200,6 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
             f"{SCHEMA_VERSION!r}"
         )
     return tensors, about
-
-
-def _build_plain(architecture: str) -> FeatherFace:
-    from featherface.models.build import build_model
-
-    return build_model(architecture, innovations=())
 
 
 def _build_public_v1(tensors: Mapping[str, Tensor], name: str) -> FeatherFace:

@@ -1,0 +1,292 @@
+"""`FaceDetector` around a network that a reader can predict: it calls every white square a face."""
+
+import json
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featherface.errors import DataError, FeatherFaceError, ImageDecodeError, ModelError, OptionError
+from featherface.imaging import MEAN_BGR, write_image
+from featherface.inference.backends import NetworkOutputs
+from featherface.inference.detector import FaceDetector
+from featherface.inference.model_info import ModelInfo
+from featherface.inference.results import Faces
+from featherface.models.priors import make_priors
+
+
+class WhiteSquares:
+    """A backend: around every prior's center that is white it answers with the box of all white pixels."""
+
+    info = ModelInfo(architecture="white-squares")
+
+    def __init__(self, *, drop_priors: int = 0) -> None:
+        self.seen_shapes: list[tuple[int, ...]] = []
+        self.drop_priors = drop_priors
+
+    def __call__(self, images: np.ndarray) -> NetworkOutputs:
+        self.seen_shapes.append(images.shape)
+        priors = make_priors(images.shape[2:])
+        num_priors = len(priors) - self.drop_priors
+        cls_logits = np.zeros((1, num_priors, 2), dtype=np.float32)
+        cls_logits[..., 0] = 9
+        box_deltas = np.zeros((1, num_priors, 4), dtype=np.float32)
+        landmark_deltas = np.zeros((1, num_priors, 10), dtype=np.float32)
+        is_white = (images[0] > 255 - np.array(MEAN_BGR)[:, None, None] - 20).all(axis=0)
+        rows, columns = np.flatnonzero(is_white.any(axis=1)), np.flatnonzero(is_white.any(axis=0))
+        if rows.size:
+            left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+            center = np.array([(left + right) / 2, (top + bottom) / 2])
+            best = int(np.argmin(np.abs(priors[:num_priors, :2] - center).sum(axis=1)))
+            cls_logits[0, best] = (0, 4)
+            box_deltas[0, best, :2] = (center - priors[best, :2]) / (0.1 * priors[best, 2:])
+            box_deltas[0, best, 2:] = np.log(np.array([right - left, bottom - top]) / priors[best, 2:]) / 0.2
+            landmark_deltas[0, best] = np.tile(box_deltas[0, best, :2], 5)
+        return NetworkOutputs(cls_logits, box_deltas, landmark_deltas)
+
+
+def square_image(
+    hw: tuple[int, int] = (100, 150), box: tuple[int, int, int, int] = (40, 20, 90, 70)
+) -> np.ndarray:
+    image = np.zeros((*hw, 3), dtype=np.uint8)
+    left, top, right, bottom = box
+    image[top:bottom, left:right] = 255
+    return image
+
+
+@pytest.fixture
+def detector() -> FaceDetector:
+    return FaceDetector(WhiteSquares())
+
+
+@pytest.mark.parametrize("image_size", [320, 640, 1000, "original"])
+@pytest.mark.parametrize("hw", [(100, 150), (480, 640), (641, 333), (97, 1203)])
+def test_boxes_come_back_in_source_pixels(image_size: int | str, hw: tuple[int, int]) -> None:
+    box = (hw[1] // 4, hw[0] // 4, hw[1] // 2, hw[0] // 2)
+    faces = FaceDetector(WhiteSquares(), image_size=image_size)(square_image(hw, box))
+    # Scaling blurs the border of the square by about a pixel of the smaller of the two images.
+    shrunk_by = 1.0 if image_size == "original" else max(1.0, max(hw) / image_size)
+    np.testing.assert_allclose(faces.boxes, [box], atol=1e-3 if image_size == "original" else 1.5 * shrunk_by)
+    center = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+    np.testing.assert_allclose(faces.landmarks[0], [center] * 5, atol=1.5 * shrunk_by)
+    assert faces.scores[0] == pytest.approx(1 / (1 + np.exp(-4)), rel=1e-5)
+
+
+def test_the_network_sees_multiples_of_32() -> None:
+    backend = WhiteSquares()
+    FaceDetector(backend)(square_image((100, 150)))
+    FaceDetector(backend, image_size="original")(square_image((100, 150)))
+    assert backend.seen_shapes == [(1, 3, 448, 640), (1, 3, 128, 160)]
+
+
+@pytest.mark.parametrize("hw", [(1, 1), (1, 2000), (2000, 1), (33, 31)])
+@pytest.mark.parametrize("image_size", [640, "original"])
+def test_an_image_of_any_shape_gives_an_empty_result_not_none(
+    hw: tuple[int, int], image_size: int | str
+) -> None:
+    faces = FaceDetector(WhiteSquares(), image_size=image_size)(np.zeros((*hw, 3), dtype=np.uint8))
+    assert isinstance(faces, Faces)
+    assert len(faces) == 0
+    assert (faces.boxes.shape, faces.scores.shape, faces.landmarks.shape) == ((0, 4), (0,), (0, 5, 2))
+
+
+def test_boxes_are_cut_to_the_image_and_dropped_when_nothing_remains() -> None:
+    class TooFar(WhiteSquares):
+        def __call__(self, images: np.ndarray) -> NetworkOutputs:
+            outputs = super().__call__(images)
+            # The first prior reaches over the corner; number 126, of the last cell, is all padding.
+            outputs.cls_logits[0, [0, 126]] = (0, 4)
+            return outputs
+
+    faces = FaceDetector(TooFar(), image_size="original")(np.zeros((33, 33, 3), dtype=np.uint8))
+    np.testing.assert_array_equal(faces.boxes, [[0, 0, 12, 12]])
+
+
+def test_every_kind_of_source_gives_the_same_faces(detector: FaceDetector, tmp_path: Path) -> None:
+    image = square_image()
+    path = tmp_path / "square.png"
+    write_image(path, image)
+    expected = detector(image)
+    for source in (path, str(path), path.read_bytes(), Image.fromarray(image), Image.open(path)):
+        faces = detector(source)
+        np.testing.assert_array_equal(faces.boxes, expected.boxes)
+        assert (faces.width, faces.height) == (150, 100)
+    assert detector(path).name == str(path)
+    assert expected.name is None
+
+
+def test_a_list_and_a_folder_give_a_result_for_each_image(detector: FaceDetector, tmp_path: Path) -> None:
+    (tmp_path / "b" / ".hidden").mkdir(parents=True)
+    for name in ("z.png", "b/a.jpg", "b/.hidden/x.png"):
+        write_image(tmp_path / name, square_image())
+    (tmp_path / "notes.txt").write_text("no image")
+    results = detector(tmp_path)
+    assert [Path(faces.name or "").relative_to(tmp_path).as_posix() for faces in results] == [
+        "b/a.jpg",
+        "z.png",
+    ]
+    assert [len(faces) for faces in detector([tmp_path / "z.png", np.zeros((9, 9, 3), dtype=np.uint8)])] == [
+        1,
+        0,
+    ]
+    assert detector([]) == []
+
+
+def test_a_pillow_image_is_turned_as_its_orientation_says(detector: FaceDetector) -> None:
+    image = Image.fromarray(square_image((100, 150), (0, 0, 50, 40)))
+    exif = image.getexif()
+    exif[0x0112] = 3  # upside down
+    buffer = BytesIO()
+    image.save(buffer, "PNG", exif=exif)
+    faces = detector(Image.open(buffer))
+    np.testing.assert_allclose(faces.boxes, [[100, 60, 150, 100]], atol=1)
+    np.testing.assert_array_equal(faces.boxes, detector(buffer.getvalue()).boxes)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "1", "LA"])
+def test_pillow_modes_are_all_read(detector: FaceDetector, mode: str) -> None:
+    if mode == "I;16":
+        image = Image.fromarray(square_image()[:, :, 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(square_image()).convert(mode)
+    np.testing.assert_allclose(detector(image).boxes, [[40, 20, 90, 70]], atol=1)
+
+
+def test_a_view_with_strides_gives_what_its_copy_gives(detector: FaceDetector) -> None:
+    big = square_image((200, 300), (80, 40, 180, 140))
+    view = big[::2, ::-2]
+    np.testing.assert_array_equal(detector(view).boxes, detector(np.ascontiguousarray(view)).boxes)
+
+
+def test_detect_gives_plain_arrays_to_the_evaluator(detector: FaceDetector) -> None:
+    found = detector.detect(square_image())
+    np.testing.assert_array_equal(found.boxes_xyxy, detector(square_image()).boxes)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (np.zeros((4, 4), dtype=np.uint8), r"got shape \(4, 4\)"),
+        (np.zeros((4, 4, 4), dtype=np.uint8), r"got shape \(4, 4, 4\)"),
+        (np.zeros((4, 4, 3), dtype=np.float32), "of float32"),
+        (np.zeros((0, 4, 3), dtype=np.uint8), "at least one pixel"),
+        (None, "got builtins.NoneType"),
+        (42, "got builtins.int"),
+        (Image.new("F", (3, 3)), "floating-point"),
+    ],
+)
+def test_what_is_no_image_is_refused(detector: FaceDetector, source: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        detector(source)
+
+
+def test_files_that_are_no_images_are_refused(detector: FaceDetector, tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("hello")
+    for source in (tmp_path / "absent.jpg", tmp_path / "text.jpg", b"", b"\xff\xd8\xff cut"):
+        with pytest.raises(ImageDecodeError) as refusal:
+            detector(source)
+        assert "\n" not in str(refusal.value)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="has no images"):
+        detector(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"score_threshold": 1.5}, "score_threshold must be a number from 0 to 1, got 1.5"),
+        ({"score_threshold": float("nan")}, "got nan"),
+        ({"iou_threshold": -0.1}, "iou_threshold must be"),
+        ({"iou_threshold": "high"}, "got 'high'"),
+        ({"max_faces": 0}, "max_faces must be a whole number of at least 1, got 0"),
+        ({"image_size": 31}, "at least 32, or 'original', got 31"),
+        ({"image_size": "big"}, "got 'big'"),
+        ({"image_size": True}, "got True"),
+        ({"num_threads": 0}, "at least 1, or None"),
+    ],
+)
+def test_options_outside_their_range_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        FaceDetector(WhiteSquares(), **options)
+
+
+def test_option_errors_are_value_errors_and_ours() -> None:
+    assert issubclass(OptionError, ValueError)
+    assert issubclass(OptionError, FeatherFaceError)
+
+
+def test_a_network_with_other_priors_is_refused() -> None:
+    with pytest.raises(ModelError, match="answers for 2014 priors where its file promises 2016"):
+        FaceDetector(WhiteSquares(drop_priors=2), image_size="original")(
+            np.zeros((192, 256, 3), dtype=np.uint8)
+        )
+
+
+def test_thresholds_reach_the_postprocessing() -> None:
+    assert len(FaceDetector(WhiteSquares(), score_threshold=0.99)(square_image())) == 0
+
+
+def test_results_are_a_sequence_of_faces(detector: FaceDetector) -> None:
+    faces = detector(square_image())
+    face = faces[0]
+    assert face.box.tolist() == faces.boxes[0].tolist()
+    assert face.landmarks.shape == (5, 2)
+    assert [item.score for item in faces] == [face.score]
+    assert len(faces[:0]) == 0
+    assert repr(faces) == "Faces(1 face in an image of 150x100)"
+    with pytest.raises(IndexError):
+        faces[1]
+
+
+def test_results_as_plain_values_are_what_the_interface_promises(
+    detector: FaceDetector, tmp_path: Path
+) -> None:
+    write_image(tmp_path / "a.png", square_image())
+    plain = json.loads(json.dumps(detector(tmp_path / "a.png").to_dict()))
+    assert {key: plain[key] for key in ("image", "width", "height")} == {
+        "image": str(tmp_path / "a.png"),
+        "width": 150,
+        "height": 100,
+    }
+    (face,) = plain["faces"]
+    assert set(face) == {"box_xyxy", "score", "landmarks"}
+    np.testing.assert_allclose(face["box_xyxy"], [40, 20, 90, 70], atol=1)
+    assert np.shape(face["landmarks"]) == (5, 2)
+    assert face["score"] == pytest.approx(0.982014, abs=1e-6)
+
+
+def test_plot_draws_on_a_copy(detector: FaceDetector, tmp_path: Path) -> None:
+    image = square_image((300, 300), (50, 60, 250, 260))
+    untouched = image.copy()
+    faces = detector(image)
+    drawn = faces.plot()
+    np.testing.assert_array_equal(image, untouched)
+    assert drawn.shape == image.shape
+    assert drawn.dtype == np.uint8
+    changed = np.argwhere((drawn != image).any(axis=2))
+    # Lines and points around the box, nothing far from it.
+    assert changed.min() >= 30
+    assert changed.max() <= 265
+    faces.save(tmp_path / "drawn.png")
+    np.testing.assert_array_equal(detector(tmp_path / "drawn.png").image, drawn)
+    np.testing.assert_array_equal(faces.image, image)
+
+
+def test_plot_of_no_faces_is_the_image(detector: FaceDetector) -> None:
+    image = np.full((5, 7, 3), 9, dtype=np.uint8)
+    np.testing.assert_array_equal(detector(image).plot(), image)
+
+
+def test_saving_as_something_else_is_refused(detector: FaceDetector, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"not as '\.txt'"):
+        detector(square_image()).save(tmp_path / "a.txt")
+
+
+def test_importing_the_detector_imports_no_torch() -> None:
+    code = "import sys, featherface.inference.detector; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
