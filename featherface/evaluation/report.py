@@ -51,7 +51,7 @@ class EvaluationReport:
         return {f"{split}/{name}": value for name, value in values.items()}
 
     def to_dict(self) -> dict[str, object]:
-        """One JSON object: `easy`, `medium`, `hard`, `mean` (null without ground truth), `images`, `coco_*`."""
+        """One JSON object: `easy`, `medium`, `hard`, `mean` (null if not official), `images`, `coco_*`."""
         wider = self.wider.to_dict() if self.wider is not None else dict.fromkeys((*SETTINGS, "mean"))
         return {
             **wider,

@@ -37,7 +37,7 @@ _LEGEND = (
     ("ignored face", _GREY),
 )
 _PAPER, _INK, _MAT = (250, 250, 250), (40, 40, 40), (225, 225, 225)
-_GAP_PX, _CAPTION_PX, _LEGEND_PX = 8, 24, 36
+_GAP_PX, _CAPTION_PX, _LEGEND_PX, _TINY_PX = 8, 24, 36, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Matches:
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall, in [0, 1]; 1 where nothing is to be found and nothing was."""
+        """Harmonic mean of precision and recall, in [0, 1]; 1 if nothing is to be found, and nothing is."""
         num_hits = int(np.count_nonzero(self.is_found))
         num_errors = int(np.count_nonzero(self.is_missed) + np.count_nonzero(self.is_false))
         return 2 * num_hits / (2 * num_hits + num_errors) if num_hits + num_errors else 1.0
@@ -175,7 +175,9 @@ def _draw_tile(item: SheetItem, matches: Matches, tile_wh_px: tuple[int, int]) -
         for left, top, box_w, box_h in boxes[mask] * scale:
             first = (round(left) + x0, round(top) + y0)
             last = (round(left + box_w) + x0, round(top + box_h) + y0)
-            cv2.rectangle(tile, first, last, color, thickness, cv2.LINE_AA)
+            # A thick frame would hide a tiny face.
+            is_tiny = min(box_w, box_h) < _TINY_PX
+            cv2.rectangle(tile, first, last, color, 1 if is_tiny else thickness, cv2.LINE_AA)
     return tile
 
 
