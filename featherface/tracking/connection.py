@@ -45,9 +45,13 @@ def configure(root: Path) -> str:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     uri = tracking_uri(root)
+    is_named_by_user = bool(os.environ.get(_TRACKING_URI))
     mlflow.set_tracking_uri(uri)
+    if not is_named_by_user:
+        # MLflow just set it; left there, the next workspace of this process would get this one's database.
+        os.environ.pop(_TRACKING_URI, None)
     # A server chooses itself where artifacts go.
-    folder = None if os.environ.get(_TRACKING_URI) else (root.resolve() / ARTIFACTS).as_uri()
+    folder = None if is_named_by_user else (root.resolve() / ARTIFACTS).as_uri()
     try:
         _ensure_experiment(MlflowClient(uri), folder)
     except MlflowException as error:
