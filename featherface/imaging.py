@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import secrets
 import struct
-from contextlib import suppress
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,16 +20,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import (  # fmt: skip
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageOps,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from featherface.errors import DataError, ImageDecodeError
 
@@ -48,20 +48,19 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".ti
 # Signatures at the start of the file. Pillow's plugins are called by name: Image.open would try all of them,
 # one of which runs Ghostscript, and warns from 89 megapixels on through process-wide state.
 _SIGNATURES: tuple[tuple[bytes, type], ...] = (
-    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
-    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    (b"RIFF", WebPImagePlugin.WebPImageFile),
-    (b"BM", BmpImagePlugin.BmpImageFile),
-    (b"GIF8", GifImagePlugin.GifImageFile),
-    (b"II*\x00", TiffImagePlugin.TiffImageFile),
-    (b"MM\x00*", TiffImagePlugin.TiffImageFile),
+    (b"\xff\xd8\xff", JpegImageFile),
+    (b"\x89PNG\r\n\x1a\n", PngImageFile),
+    (b"RIFF", WebPImageFile),
+    (b"BM", BmpImageFile),
+    (b"GIF8", GifImageFile),
+    (b"II*\x00", TiffImageFile),
+    (b"MM\x00*", TiffImageFile),
 )
-_ENCODERS = {
-    ".jpg": cv2.IMWRITE_JPEG_QUALITY,
-    ".jpeg": cv2.IMWRITE_JPEG_QUALITY,
-    ".webp": cv2.IMWRITE_WEBP_QUALITY,
-    ".png": None,
-}
+_ENCODERS = (".jpg", ".jpeg", ".webp", ".png")
+_WARNINGS_LOCK = threading.Lock()
+# Pillow's parsers leak many kinds of errors on broken bytes; each means the same to the caller.
+_BROKEN: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, LookupError, EOFError, TypeError)
+_BROKEN += (struct.error, cv2.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -108,26 +107,14 @@ def decode_image(data: bytes, name: str) -> RgbImage:
         found = "the file is empty" if not data else f"it starts with {data[:8]!r}"
         raise ImageDecodeError(f"{name}: is no JPEG, PNG, WebP, BMP, GIF or TIFF image ({found})")
     try:
-        if plugin is JpegImagePlugin.JpegImageFile:
+        if plugin is JpegImageFile:
             return _decode_jpeg(data, name)
         return _decode_with_pillow(data, plugin, name)
     except ImageDecodeError:
         raise
-    # Pillow's parsers leak many kinds of errors on broken bytes; each means the same to the caller.
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        LookupError,
-        EOFError,
-        TypeError,
-        struct.error,
-        cv2.error,
-    ) as error:
+    except _BROKEN as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageDecodeError(f"{name}: is a broken image ({reason})") from error
-    except Image.DecompressionBombError as error:
-        raise ImageDecodeError(f"{name}: has more than {MAX_PIXELS // 10**6} megapixels") from error
 
 
 def write_image(path: Path | str, image: RgbImage, *, quality: int = 92) -> None:
@@ -145,8 +132,8 @@ def write_image(path: Path | str, image: RgbImage, *, quality: int = 92) -> None
     suffix = path.suffix.lower()
     if suffix not in _ENCODERS:
         raise DataError(f"{path}: images are written as {', '.join(_ENCODERS)}, not as '{path.suffix}'")
-    quality_flag = _ENCODERS[suffix]
-    flags = [] if quality_flag is None else [quality_flag, quality]
+    quality_flag = cv2.IMWRITE_WEBP_QUALITY if suffix == ".webp" else cv2.IMWRITE_JPEG_QUALITY
+    flags = [] if suffix == ".png" else [quality_flag, quality]
     encoded_well, encoded = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
     if not encoded_well:
         raise DataError(f"{path}: an image of shape {image.shape} cannot be encoded as {suffix}")
@@ -231,7 +218,7 @@ def _decode_jpeg(data: bytes, name: str) -> RgbImage:
     width, height, num_channels = _inspect_jpeg(data, name)
     _refuse_too_large(width, height, name)
     if num_channels not in (1, 3):
-        return _decode_with_pillow(data, JpegImagePlugin.JpegImageFile, name)
+        return _decode_with_pillow(data, JpegImageFile, name)
     # IMREAD_COLOR applies the EXIF orientation and repeats grey.
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
     if image is None:
@@ -266,23 +253,33 @@ def _inspect_jpeg(data: bytes, name: str) -> tuple[int, int, int]:
 def _decode_with_pillow(data: bytes, plugin: type, name: str) -> RgbImage:
     if data[:4] == b"RIFF" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
         raise ImageDecodeError(f"{name}: is a truncated WebP ({len(data)} bytes)")
-    with plugin(BytesIO(data)) as opened:
-        image: Image.Image = opened
+    is_tiff = plugin is TiffImageFile
+    with _without_warnings() if is_tiff else nullcontext():
+        image: Image.Image = plugin(BytesIO(data))
         _refuse_too_large(image.width, image.height, name)
         image.load()
-        with suppress(Exception):  # a broken EXIF block does not make the pixels unreadable
+    if is_tiff or "exif" in image.info:
+        # A broken EXIF block does not make the pixels unreadable.
+        with _without_warnings(), suppress(Exception):
             image = ImageOps.exif_transpose(image)
-        if image.mode == "F":
-            raise ImageDecodeError(f"{name}: has floating-point pixels; convert it to 8 bits first")
-        if image.mode.startswith("I"):
-            # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.
-            grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            canvas = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(canvas, image)
-        return np.array(image.convert("RGB"))
+    if image.mode == "F":
+        raise ImageDecodeError(f"{name}: has floating-point pixels; convert it to 8 bits first")
+    if image.mode.startswith("I"):
+        # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.
+        grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns of metadata that nobody reads. One thread at a time: filters are the process's."""
+    with _WARNINGS_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _refuse_too_large(width: int, height: int, name: str) -> None:

@@ -1,0 +1,345 @@
+"""Files to pixels to network input, and the refusals on the way."""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from featherface import imaging
+from featherface.errors import DataError, ImageDecodeError
+from featherface.imaging import (
+    MEAN_RGB,
+    decode_image,
+    letterbox,
+    read_image,
+    resize_long_side,
+    to_network_input,
+    unletterbox_boxes,
+    unletterbox_landmarks,
+    write_image,
+)
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def four_corners() -> np.ndarray:
+    """48x80: red, green / blue, white quarters, so that every turn and mirror differs."""
+    image = np.zeros((48, 80, 3), dtype=np.uint8)
+    image[:24, :40], image[:24, 40:], image[24:, :40], image[24:, 40:] = RED, GREEN, BLUE, WHITE
+    return image
+
+
+def encode(image: Image.Image, image_format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, **options)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "BMP", "TIFF", "GIF"])
+def test_lossless_formats_give_the_very_pixels_in_rgb_order(image_format: str) -> None:
+    data = encode(Image.fromarray(four_corners()), image_format)
+    np.testing.assert_array_equal(decode_image(data, "x"), four_corners())
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "WEBP"])
+def test_lossy_formats_keep_red_red_and_blue_blue(image_format: str) -> None:
+    decoded = decode_image(encode(Image.fromarray(four_corners()), image_format, quality=95), "x")
+    for (row, column), color in {(12, 20): RED, (12, 60): GREEN, (36, 20): BLUE, (36, 60): WHITE}.items():
+        assert np.abs(decoded[row, column].astype(int) - color).max() <= 4
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(image_format: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if image_format == "WEBP" else {}
+    data = encode(Image.fromarray(four_corners()), image_format, exif=exif, **options)
+    with Image.open(io.BytesIO(data)) as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened).convert("RGB")).astype(int)
+    decoded = decode_image(data, "x")
+    assert decoded.shape == expected.shape
+    assert np.abs(decoded - expected).max() <= 3
+
+
+def test_broken_exif_does_not_make_a_picture_unreadable() -> None:
+    data = encode(Image.fromarray(four_corners()), "WEBP", lossless=True, exif=b"Exif\x00\x00nonsense")
+    np.testing.assert_array_equal(decode_image(data, "x"), four_corners())
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+def test_grey_is_repeated_on_three_channels(image_format: str) -> None:
+    grey = np.full((8, 8), 77, dtype=np.uint8)
+    decoded = decode_image(encode(Image.fromarray(grey), image_format), "x")
+    np.testing.assert_array_equal(decoded, np.full((8, 8, 3), 77))
+
+
+def test_sixteen_bit_grey_keeps_its_upper_byte_instead_of_clipping() -> None:
+    grey = np.asarray([[0x0000, 0x1234], [0x80FF, 0xFFFF]], dtype=np.uint16)
+    decoded = decode_image(encode(Image.fromarray(grey), "PNG"), "x")
+    np.testing.assert_array_equal(decoded[:, :, 0], [[0x00, 0x12], [0x80, 0xFF]])
+    np.testing.assert_array_equal(decoded[:, :, 0], decoded[:, :, 2])
+
+
+def test_sixteen_bit_color_keeps_its_upper_byte() -> None:
+    bgr = np.zeros((2, 2, 3), dtype=np.uint16)
+    bgr[:] = (0x1100, 0x2200, 0x33FF)
+    decoded = decode_image(cv2.imencode(".png", bgr)[1].tobytes(), "x")
+    np.testing.assert_array_equal(decoded[0, 0], (0x33, 0x22, 0x11))
+
+
+def test_transparency_is_laid_on_white() -> None:
+    rgba = np.zeros((1, 3, 4), dtype=np.uint8)
+    rgba[0, 0], rgba[0, 1], rgba[0, 2] = (255, 0, 0, 255), (9, 9, 9, 0), (0, 0, 0, 128)
+    decoded = decode_image(encode(Image.fromarray(rgba), "PNG"), "x")
+    np.testing.assert_array_equal(decoded[0], [(255, 0, 0), (255, 255, 255), (127, 127, 127)])
+
+
+def test_transparent_palette_is_laid_on_white() -> None:
+    image = Image.new("P", (2, 1), 0)
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    image.putpixel((1, 0), 1)
+    decoded = decode_image(encode(image, "PNG", transparency=0), "x")
+    np.testing.assert_array_equal(decoded[0], [(255, 255, 255), (255, 0, 0)])
+
+
+def test_cmyk_jpeg_becomes_rgb() -> None:
+    cmyk = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # magenta and yellow ink: red
+    decoded = decode_image(encode(cmyk, "JPEG", quality=95), "x")
+    assert np.abs(decoded[8, 8].astype(int) - RED).max() <= 4
+
+
+def test_floating_point_pixels_are_refused() -> None:
+    data = encode(Image.fromarray(np.zeros((4, 4), dtype=np.float32)), "TIFF")
+    with pytest.raises(ImageDecodeError, match=r"^x\.tif: has floating-point pixels; convert it to 8 bits"):
+        decode_image(data, "x.tif")
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageDecodeError, match=r"gone\.jpg: cannot be read \(No such file"):
+        read_image(tmp_path / "gone.jpg")
+
+
+def test_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageDecodeError, match=r"cannot be read \(Is a directory\)"):
+        read_image(tmp_path)
+
+
+def test_empty_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(ImageDecodeError, match=r"empty\.jpg: is no JPEG, .* image \(the file is empty\)"):
+        read_image(tmp_path / "empty.jpg")
+
+
+def test_text_called_jpg_is_refused_with_its_beginning(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("hello world")
+    with pytest.raises(ImageDecodeError, match=r"text\.jpg: is no JPEG.*it starts with b'hello wo'"):
+        read_image(tmp_path / "text.jpg")
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.9, 0.999])
+def test_truncated_jpeg_is_refused_though_opencv_half_decodes_it(kept: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG")
+    with pytest.raises(ImageDecodeError, match=r"^cut\.jpg: is a (truncated JPEG|broken image)"):
+        decode_image(data[: int(kept * len(data))], "cut.jpg")
+
+
+def test_end_of_the_thumbnail_does_not_hide_that_the_photograph_is_cut() -> None:
+    thumbnail = encode(Image.new("RGB", (8, 8)), "JPEG")
+    whole = encode(Image.fromarray(four_corners()), "JPEG", exif=b"Exif\x00\x00" + thumbnail)
+    assert b"\xff\xd9" in whole[: len(whole) // 2]
+    with pytest.raises(ImageDecodeError, match="truncated JPEG"):
+        decode_image(whole[:-20], "x.jpg")
+
+
+def test_bytes_after_the_end_of_a_jpeg_are_fine() -> None:
+    data = encode(Image.fromarray(four_corners()), "JPEG")
+    np.testing.assert_array_equal(decode_image(data + b"video of a phone", "x"), decode_image(data, "x"))
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "BMP", "TIFF", "GIF"])
+def test_other_truncated_formats_are_refused(image_format: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), image_format)
+    with pytest.raises(ImageDecodeError, match=r"^cut: is a (broken image \(.+\)|truncated WebP)"):
+        decode_image(data[: len(data) // 2], "cut")
+
+
+def test_random_bytes_after_a_signature_are_refused() -> None:
+    random_bytes = np.random.default_rng(0).bytes(500)
+    for signature, _ in imaging._SIGNATURES:
+        with pytest.raises(ImageDecodeError, match=r"^x: "):
+            decode_image(signature + random_bytes, "x")
+
+
+def png_header(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+
+
+def test_png_bomb_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(ImageDecodeError, match=r"has 20000x20000 pixels, the limit is 200 megapixels"):
+        decode_image(png_header(20_000, 20_000), "bomb.png")
+
+
+def test_jpeg_bomb_is_refused_before_it_is_decoded() -> None:
+    data = encode(Image.new("RGB", (16, 16)), "JPEG")
+    start_of_frame = data.index(b"\xff\xc0")
+    data = data[: start_of_frame + 5] + struct.pack(">HH", 60_000, 60_000) + data[start_of_frame + 9 :]
+    with pytest.raises(ImageDecodeError, match=r"has 60000x60000 pixels, the limit"):
+        decode_image(data, "bomb.jpg")
+
+
+def test_image_of_a_hundred_megapixels_gives_no_warning_only_a_reason() -> None:
+    # Pillow warns here in Image.open; warnings are errors in this test suite.
+    with pytest.raises(ImageDecodeError, match="broken image"):
+        decode_image(png_header(10_000, 10_000), "x.png")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp", ".png", ".PNG"])
+def test_written_image_reads_back(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"picture{suffix}"
+    write_image(path, four_corners(), quality=95)
+    assert np.abs(read_image(path)[12, 20].astype(int) - RED).max() <= 4
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_written_image_has_ordinary_permissions(tmp_path: Path) -> None:
+    write_image(tmp_path / "picture.png", four_corners())
+    (tmp_path / "ordinary").touch()
+    assert stat.S_IMODE((tmp_path / "picture.png").stat().st_mode) == stat.S_IMODE(
+        (tmp_path / "ordinary").stat().st_mode
+    )
+
+
+def test_unknown_suffix_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"written as \.jpg, \.jpeg, \.webp, \.png, not as '\.docx'"):
+        write_image(tmp_path / "picture.docx", four_corners())
+
+
+def test_writing_to_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"picture\.png: cannot be written \(No such file or directory\)"):
+        write_image(tmp_path / "missing" / "picture.png", four_corners())
+
+
+def test_long_side_is_exact_and_the_scale_says_what_happened() -> None:
+    resized, scale_xy = resize_long_side(np.zeros((100, 301, 3), np.uint8), 150)
+    assert resized.shape == (50, 150, 3)
+    assert scale_xy == (150 / 301, 50 / 100)
+
+
+def test_thin_image_keeps_a_pixel() -> None:
+    assert resize_long_side(np.zeros((1, 2000, 3), np.uint8), 100)[0].shape == (1, 100, 3)
+
+
+def test_letterbox_pads_right_and_bottom_with_the_mean_to_multiples_of_32() -> None:
+    boxed = letterbox(np.zeros((33, 64, 3), np.uint8))
+    assert boxed.image.shape == (64, 64, 3)
+    assert boxed.scale_xy == (1.0, 1.0)
+    assert boxed.pad_right_bottom_px == (0, 31)
+    assert boxed.source_hw == (33, 64)
+    assert not boxed.image[:33].any()
+    assert (boxed.image[33:] == MEAN_RGB).all()
+
+
+def test_letterbox_of_a_fitting_image_is_the_image() -> None:
+    image = np.ones((32, 64, 3), np.uint8)
+    assert letterbox(image).image is image
+
+
+def test_letterbox_scales_the_long_side() -> None:
+    boxed = letterbox(np.zeros((480, 960, 3), np.uint8), 320)
+    assert boxed.image.shape == (160, 320, 3)
+    assert boxed.pad_right_bottom_px == (0, 0)
+
+
+def test_square_letterboxes_of_all_shapes_fit_one_batch() -> None:
+    shapes = {
+        letterbox(np.zeros((*hw, 3), np.uint8), 96, square=True).image.shape for hw in [(9, 50), (50, 9)]
+    }
+    assert shapes == {(96, 96, 3)}
+
+
+def test_letterbox_refuses_no_size() -> None:
+    with pytest.raises(ValueError, match="size_px must be at least 1, got 0"):
+        letterbox(four_corners(), 0)
+
+
+def test_boxes_come_back_to_source_pixels_and_are_cut_to_the_source() -> None:
+    boxed = letterbox(np.zeros((100, 200, 3), np.uint8), 100)
+    boxes_xyxy = np.asarray([[10, 10, 50, 40], [-5, 0, 120, 64]], np.float32)
+    mapped = unletterbox_boxes(boxes_xyxy, boxed)
+    np.testing.assert_allclose(mapped, [[20, 20, 100, 80], [0, 0, 200, 100]])
+    assert mapped.dtype == np.float32
+
+
+def test_landmarks_come_back_and_are_not_cut() -> None:
+    boxed = letterbox(np.zeros((100, 200, 3), np.uint8), 100)
+    landmarks_xy = np.full((1, 5, 2), -3, np.float32)
+    np.testing.assert_allclose(unletterbox_landmarks(landmarks_xy, boxed), np.full((1, 5, 2), -6))
+
+
+def test_no_faces_stay_no_faces_on_the_way_back() -> None:
+    boxed = letterbox(np.zeros((100, 200, 3), np.uint8), 100)
+    assert unletterbox_boxes(np.zeros((0, 4), np.float32), boxed).shape == (0, 4)
+    assert unletterbox_landmarks(np.zeros((0, 5, 2), np.float32), boxed).shape == (0, 5, 2)
+
+
+def test_network_input_is_bgr_minus_the_mean() -> None:
+    image = np.zeros((1, 2, 3), np.uint8)
+    image[0, 1] = (10, 20, 30)
+    expected = [[[-104, 30 - 104]], [[-117, 20 - 117]], [[-123, 10 - 123]]]
+    network_input = to_network_input(image)
+    np.testing.assert_array_equal(network_input, np.asarray(expected, np.float32))
+    assert network_input.dtype == np.float32
+    assert network_input.flags.c_contiguous
+
+
+def test_padding_is_zero_for_the_network() -> None:
+    assert not to_network_input(letterbox(np.zeros((1, 32, 3), np.uint8)).image)[:, 1:].any()
+
+
+def test_network_input_can_be_written_into_a_batch() -> None:
+    batch = np.full((2, 3, 48, 80), np.nan, np.float32)
+    returned = to_network_input(four_corners(), out=batch[1])
+    assert returned.base is batch
+    np.testing.assert_array_equal(batch[1], to_network_input(four_corners()))
+    assert np.isnan(batch[0]).all()
+
+
+def test_network_input_of_a_mirrored_view_equals_that_of_its_copy() -> None:
+    mirrored = four_corners()[:, ::-1]
+    np.testing.assert_array_equal(to_network_input(mirrored), to_network_input(mirrored.copy()))
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 4), (1, 4, 4, 3)])
+def test_network_input_refuses_other_shapes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"an \(H, W, 3\) uint8 image is needed, got"):
+        to_network_input(np.zeros(shape, np.uint8))
+
+
+def test_importing_does_not_load_torch() -> None:
+    code = (
+        "import sys, featherface.imaging, featherface.data.validation, featherface.data.importing;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
