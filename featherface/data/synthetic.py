@@ -1,7 +1,8 @@
 """Generates the procedural data set, the same bytes from the same seed on every machine.
 
-The layout is that of WIDER FACE (S. Yang et al., arXiv:1511.06523), so that everything that reads the photographs
-reads this too. What is on the images is decided in `synthetic_scenes`, how they are annotated in `synthetic_layout`.
+The layout is that of WIDER FACE (S. Yang et al., arXiv:1511.06523), so that everything that reads the
+photographs reads this too. What is on the images is decided in `synthetic_scenes`, how they are annotated in
+`synthetic_layout`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from featherface.data.synthetic_scenes import SCENES, Split, kind_of, render_pho
 from featherface.errors import DataError
 
 _MIN_SIDE_PX = 96
+_IMAGES_WORTH_A_PROCESS = 16
 _TEMPORARY_PREFIX = ".synthesizing-"
 
 
@@ -32,7 +34,7 @@ class _Job(NamedTuple):
     folder: Path
     seed: int
     split: Split
-    index: int
+    number: int
     image_hw: tuple[int, int]
 
 
@@ -54,13 +56,15 @@ def synthesize_dataset(
         num_val: images in `WIDER_val`, for which there are easy, medium and hard lists.
         image_hw: height and width of most images; one in six is turned. At least 96 px each.
         seed: equal seeds give equal bytes, whatever the number of workers; no negative number.
-        num_workers: processes; by default one per core that this process may use.
+        num_workers: processes; by default one per core that this process may use, one alone for a few images.
         progress: show a bar on stderr; by default if that is a terminal.
 
     Raises:
         DataError: the destination holds something, or a number is out of range.
     """
-    _check(destination, num_train, num_val, image_hw, seed)
+    _check_numbers(num_train, num_val, image_hw, seed, num_workers)
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise DataError(f"{destination} is not an empty folder; give a new one or delete it first")
     with _written_atomically(destination) as folder:
         counts: tuple[tuple[Split, int], ...] = (("train", num_train), ("val", num_val))
         jobs = [
@@ -80,7 +84,9 @@ def synthesize_dataset(
                 write_ground_truth(folder / "ground_truth", listed)
 
 
-def _check(destination: Path, num_train: int, num_val: int, image_hw: tuple[int, int], seed: int) -> None:
+def _check_numbers(
+    num_train: int, num_val: int, image_hw: tuple[int, int], seed: int, num_workers: int | None
+) -> None:
     if num_train < 1 or num_val < 1:
         raise DataError(
             f"at least one image per split is needed, got {num_train} for train and {num_val} for val"
@@ -89,10 +95,10 @@ def _check(destination: Path, num_train: int, num_val: int, image_hw: tuple[int,
         raise DataError(
             f"images of at least {_MIN_SIDE_PX} px a side are needed, got {image_hw[0]}x{image_hw[1]}"
         )
+    if num_workers is not None and num_workers < 1:
+        raise DataError(f"at least one worker is needed, got {num_workers}")
     if seed < 0:
         raise DataError(f"the seed must not be negative, got {seed}")
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise DataError(f"{destination} is not an empty folder; give a new one or delete it first")
 
 
 @contextmanager
@@ -117,17 +123,21 @@ def _written_atomically(destination: Path) -> Iterator[Path]:
 
 def _render_all(jobs: list[_Job], num_workers: int | None, progress: bool | None) -> Iterator[AnnotatedImage]:
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(num_workers or available, len(jobs))
+    # Starting a process takes as long as rendering about this many images.
+    workers = num_workers or min(available, -(-len(jobs) // _IMAGES_WORTH_A_PROCESS))
     is_shown = sys.stderr.isatty() if progress is None else progress
-    bar = {"total": len(jobs), "desc": "synthesize", "unit": "image", "disable": not is_shown}
     if workers == 1:
         with _plain_opencv():
-            yield from tqdm(map(_render, jobs), **bar)
+            yield from _with_bar(map(_render, jobs), len(jobs), is_shown)
         return
     # Spawned, not forked: a fork of a process with threads (torch, OpenCV) may hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_use_plain_opencv) as pool:
-        yield from tqdm(pool.map(_render, jobs, chunksize=4), **bar)
+        yield from _with_bar(pool.map(_render, jobs, chunksize=4), len(jobs), is_shown)
+
+
+def _with_bar(images: Iterator[AnnotatedImage], total: int, is_shown: bool) -> Iterator[AnnotatedImage]:
+    return iter(tqdm(images, total=total, desc="synthesize", unit="image", disable=not is_shown))
 
 
 def _use_plain_opencv() -> None:
@@ -148,9 +158,9 @@ def _plain_opencv() -> Iterator[None]:
 
 
 def _render(job: _Job) -> AnnotatedImage:
-    rgb, faces, optics = render_photograph(job.seed, job.split, job.index, job.image_hw)
-    event = SCENES[kind_of(job.index)].event
-    name = f"{event.replace('--', '_')}_{job.split}_{job.index:05d}.jpg"
+    rgb, faces, optics = render_photograph(job.seed, job.split, job.number, job.image_hw)
+    event = SCENES[kind_of(job.number)].event
+    name = f"{event.replace('--', '_')}_{job.split}_{job.number:05d}.jpg"
     path = job.folder / f"WIDER_{job.split}" / "images" / event / name
     path.parent.mkdir(exist_ok=True)
     encoded, content = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, optics.jpeg_quality])

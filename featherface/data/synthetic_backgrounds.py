@@ -20,6 +20,8 @@ from featherface.data.synthetic_canvas import (
 from featherface.data.synthetic_props import CLUTTER, FACE_LIKE, blades, draw_car_front, draw_clock
 
 Painter = Callable[[Surface, Dice], None]
+Area = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
 
 
 def paint_street(surface: Surface, dice: Dice) -> None:
@@ -32,7 +34,7 @@ def paint_street(surface: Surface, dice: Dice) -> None:
     left = -dice.integer(0, 60)
     while left < width:
         right = left + dice.integer(70, 190)
-        _house(surface, dice, left, round(height * dice.uniform(0.02, 0.3)), right, horizon)
+        _house(surface, dice, (left, round(height * dice.uniform(0.02, 0.3)), right, horizon))
         left = right
     road = dice.jitter((112, 112, 114), 14)
     fill_vertical(surface, scaled(road, 1.25), scaled(road, 0.8), horizon, height)
@@ -82,13 +84,12 @@ def paint_office(surface: Surface, dice: Dice) -> None:
         left, top = dice.uniform(-40, width), dice.uniform(0, height * 0.5)
         right, bottom = left + dice.uniform(60, 190), top + dice.uniform(50, 170)
         painter = dice.pick((_shelf, _picture, _window, _screen))
-        painter(surface, dice, left, top, right, bottom)
+        painter(surface, dice, (left, top, right, bottom))
     if dice.chance(0.5):
         draw_clock(
             surface, dice, dice.uniform(0, width), dice.uniform(20, height * 0.3), dice.uniform(12, 40)
         )
-    if dice.chance(0.3):
-        _bricks(surface, dice, 0, round(height * 0.7))
+    _floor(surface, dice, 0.78)
     roughen(surface, dice, 8, 50)
 
 
@@ -101,21 +102,15 @@ def paint_night(surface: Surface, dice: Dice) -> None:
         left = 0
         while left < width:
             right = left + dice.integer(60, 170)
-            _house(
-                surface,
-                dice,
-                left,
-                round(height * dice.uniform(0.05, 0.35)),
-                right,
-                round(height * 0.6),
-                lit=True,
-            )
+            top = round(height * dice.uniform(0.05, 0.35))
+            _house(surface, dice, (left, top, right, round(height * 0.69)), lit=True)
             left = right
     for _ in range(dice.integer(12, 60)):
         radius = dice.log_uniform(2, 26)
         lamp = dice.pick(((255, 214, 140), (255, 240, 220), (230, 80, 70), (110, 170, 255), (130, 230, 160)))
         color = mix(base, lamp, dice.uniform(0.25, 1.0))
-        surface.detail(ellipse(dice.uniform(0, width), dice.uniform(0, height * 0.7), radius, radius), color)
+        surface.detail(ellipse(dice.uniform(0, width), dice.uniform(0, height * 0.66), radius, radius), color)
+    fill_vertical(surface, scaled(base, 1.1), scaled(base, 2.0), round(height * 0.68), height)
     roughen(surface, dice, 12, 30)
 
 
@@ -164,6 +159,7 @@ def paint_market(surface: Surface, dice: Dice) -> None:
             surface.detail(ellipse(x, top - 0.1 * radius, 0.1 * radius, 0.08 * radius), scaled(color, 0.4))
             x += radius * dice.uniform(1.7, 2.3)
         top += radius * dice.uniform(2.6, 4.0)
+    _floor(surface, dice, 0.8)
     roughen(surface, dice, 14, 30)
 
 
@@ -194,9 +190,8 @@ def roughen(surface: Surface, dice: Dice, amplitude: int, cell_px: int) -> None:
     surface.rgb[:] = np.clip(surface.rgb + hills[..., None], 0, 255)
 
 
-def _house(
-    surface: Surface, dice: Dice, left: int, top: int, right: int, bottom: int, *, lit: bool = False
-) -> None:
+def _house(surface: Surface, dice: Dice, area: tuple[int, int, int, int], *, lit: bool = False) -> None:
+    left, top, right, bottom = area
     color = scaled(dice.color(70, 210), 0.3 if lit else 1.0)
     surface.detail(rectangle(left, top, right, bottom), color)
     step_x, step_y = dice.integer(18, 40), dice.integer(24, 50)
@@ -211,6 +206,19 @@ def _house(
     surface.detail(rectangle(left, bottom - 16, right, bottom), scaled(color, 0.7))
 
 
+def _floor(surface: Surface, dice: Dice, share: float) -> None:
+    """Paint boards or tiles from this share of the height down, wider the nearer they are."""
+    height, width = surface.hw
+    top = round(height * share)
+    color = dice.jitter(dice.pick(((150, 112, 78), (128, 128, 126), (176, 166, 150), (92, 72, 60))), 16)
+    fill_vertical(surface, scaled(color, 0.85), scaled(color, 1.1), top, height)
+    middle, step = dice.uniform(0.3, 0.7) * width, dice.uniform(14, 36)
+    for line in range(-24, 25):
+        seam = points((middle + line * step, top), (middle + line * step * 2.4, height))
+        surface.stroke(seam, scaled(color, 0.78), 1.0)
+    surface.detail(rectangle(0, top - 5, width, top), scaled(color, 0.6))
+
+
 def _bricks(surface: Surface, dice: Dice, left: int, top: int, right: int | None = None) -> None:
     height, width = surface.hw
     color = dice.jitter((150, 86, 66), 16)
@@ -219,7 +227,8 @@ def _bricks(surface: Surface, dice: Dice, left: int, top: int, right: int | None
             surface.detail(rectangle(x, y, x + 22, y + 8), scaled(color, dice.uniform(0.8, 1.15)))
 
 
-def _shelf(surface: Surface, dice: Dice, left: float, top: float, right: float, bottom: float) -> None:
+def _shelf(surface: Surface, dice: Dice, area: Area) -> None:
+    left, top, right, bottom = area
     surface.detail(rectangle(left, top, right, bottom), dice.jitter((106, 76, 50), 20))
     row_height = (bottom - top) / 3
     for row in range(3):
@@ -230,7 +239,8 @@ def _shelf(surface: Surface, dice: Dice, left: float, top: float, right: float, 
             x += thick + 1
 
 
-def _picture(surface: Surface, dice: Dice, left: float, top: float, right: float, bottom: float) -> None:
+def _picture(surface: Surface, dice: Dice, area: Area) -> None:
+    left, top, right, bottom = area
     surface.detail(rectangle(left, top, right, bottom), dice.color(20, 120))
     surface.detail(rectangle(left + 6, top + 6, right - 6, bottom - 6), dice.color(90, 240))
     for _ in range(6):
@@ -238,7 +248,8 @@ def _picture(surface: Surface, dice: Dice, left: float, top: float, right: float
         surface.detail(ellipse(x, y, dice.uniform(4, 10), dice.uniform(4, 10)), dice.color())
 
 
-def _window(surface: Surface, dice: Dice, left: float, top: float, right: float, bottom: float) -> None:
+def _window(surface: Surface, dice: Dice, area: Area) -> None:
+    left, top, right, bottom = area
     surface.detail(rectangle(left, top, right, bottom), (236, 236, 232))
     sky = dice.jitter((184, 210, 230), 24)
     middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
@@ -247,7 +258,8 @@ def _window(surface: Surface, dice: Dice, left: float, top: float, right: float,
             surface.detail(rectangle(x0, y0, x1, y1), scaled(sky, dice.uniform(0.85, 1.1)))
 
 
-def _screen(surface: Surface, dice: Dice, left: float, top: float, right: float, bottom: float) -> None:
+def _screen(surface: Surface, dice: Dice, area: Area) -> None:
+    left, top, right, bottom = area
     surface.detail(rectangle(left, top, right, bottom), (28, 28, 32))
     surface.detail(rectangle(left + 4, top + 4, right - 4, bottom - 8), dice.color(60, 230))
     for row in range(5):

@@ -1,9 +1,10 @@
 """Dice and drawing board of the procedural data set: the parts that make its bytes the same on every machine.
 
-All randomness is integers of PCG64. Angles and powers go through `math` one number at a time and are rounded to
-1/1024 before use; array arithmetic is +, -, *, / and sqrt, which IEEE 754 rounds correctly; shapes are polygons on
-OpenCV's 1/16 px integer grid; blurs and resizes are OpenCV's fixed-point versions for bytes. What is *not* used for
-that reason: matrix products (BLAS sums in an order of its own), float reductions, normal deviates, float filters.
+All randomness is integers of PCG64. Angles and powers go through `math` one number at a time and are rounded
+to 1/1024 before use; array arithmetic is +, -, *, / and sqrt, which IEEE 754 rounds correctly; shapes are
+polygons on OpenCV's 1/16 px integer grid; blurs and resizes are OpenCV's fixed-point versions for bytes. What
+is *not* used for that reason: matrix products (BLAS sums in an order of its own), float reductions, normal
+deviates, float filters.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Dice:
         """Return any color, from grey to strong: most things in photographs are far from pure colors."""
         pure = self.integer(low, high), self.integer(low, high), self.integer(low, high)
         grey = sum(pure) // 3
-        return mix(pure, (grey, grey, grey), self.uniform(0.0, 0.85))
+        return mix(pure, (grey, grey, grey), self.uniform(0.1, 0.85))
 
     def noise(self, shape: tuple[int, ...], amplitude: int) -> npt.NDArray[np.int16]:
         """Return whole numbers with a triangular distribution in [-amplitude, amplitude]."""
@@ -131,8 +132,13 @@ def rectangle(left: float, top: float, right: float, bottom: float) -> Points:
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float, degrees: float = 0.0) -> Points:
     """Return 48 points around an ellipse, which may be turned."""
-    around = _CIRCLE * np.array([radius_x, radius_y])
-    return turned(around, degrees) + np.array([x, y])
+    return moved(turned(_CIRCLE * np.array([radius_x, radius_y]), degrees), x, y)
+
+
+def moved(shape: Points, x: float, y: float, scale: float = 1.0) -> Points:
+    """Return the shape enlarged about its origin, which then is put at (x, y)."""
+    placed: Points = shape * scale + np.array([x, y], dtype=np.float64)
+    return placed
 
 
 def turned(shape: Points, degrees: float) -> Points:
@@ -158,7 +164,8 @@ def smooth(shape: Points, rounds: int = 2, *, closed: bool = True) -> Points:
 
 def hull(shape: Points) -> Points:
     """Return the convex hull, found on the 1/16 px grid."""
-    return cv2.convexHull(_fixed(shape))[:, 0, :].astype(np.float64) / (1 << _SHIFT_BITS) + 0.5
+    corners: Points = cv2.convexHull(_fixed(shape))[:, 0, :].astype(np.float64)
+    return corners / (1 << _SHIFT_BITS) + 0.5
 
 
 def _fixed(shape: Points) -> npt.NDArray[np.int32]:
@@ -196,7 +203,7 @@ class Surface:
         cv2.fillPoly(self.rgb, [_fixed(shape)], color, cv2.LINE_AA, _SHIFT_BITS)
 
     def stroke(self, line: Points, color: Color, width_px: float, *, closed: bool = False) -> None:
-        """Draw a line that belongs to whatever is below it; below one pixel it fades instead of getting thinner."""
+        """Draw a line that belongs to whatever is below it; thinner than a third of a pixel: not at all."""
         if width_px < 0.35:
             return
         thickness = max(1, round(width_px))

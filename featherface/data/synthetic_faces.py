@@ -27,7 +27,7 @@ _REACH = 2.3
 def draw_head(surface: Surface, pose: Pose, look: Look, *, side_light: float, label: int) -> Head:
     """Draw a head into the picture and return its geometry.
 
-    Small heads are drawn several times larger and averaged down: eyes of a pixel are as light as they should be.
+    Small heads are drawn several times larger and averaged down: eyes of a pixel keep their tone.
 
     Args:
         surface: the picture; its pixels below the face get the label.
@@ -130,10 +130,10 @@ def _beard(surface: Surface, head: Head) -> None:
         color = mix(look.skin, look.hair_color, 0.28 if look.beard == "stubble" else 0.93)
         width = look.face_width
         jaw = points(
-            (-width, 0.05), (-width * 0.92, 0.45), (-width * look.jaw_width, 0.78), (-0.28, 1.03), (0.0, 1.09),
-            (0.28, 1.03), (width * look.jaw_width, 0.78), (width * 0.92, 0.45), (width, 0.05),
-            (width * 0.84, 0.2), (0.36, 0.42), (0.2, 0.38), (0.0, 0.36), (-0.2, 0.38), (-0.36, 0.42),
-            (-width * 0.84, 0.2),
+            (-width, 0.05), (-width * 0.92, 0.45), (-width * look.jaw_width, 0.78), (-0.28, 1.03),
+            (0.0, 1.09), (0.28, 1.03), (width * look.jaw_width, 0.78), (width * 0.92, 0.45),
+            (width, 0.05), (width * 0.84, 0.2), (0.36, 0.42), (0.2, 0.38), (0.0, 0.36), (-0.2, 0.38),
+            (-0.36, 0.42), (-width * 0.84, 0.2),
         )  # fmt: skip
         surface.detail(head.on_face(smooth(jaw)), color)
         return
@@ -226,8 +226,10 @@ def _mouth(surface: Surface, head: Head) -> None:
 
 def _mask(surface: Surface, head: Head) -> None:
     color, width = head.look.mask_color, head.look.face_width
-    cloth = points((-width * 0.86, 0.12), (-0.2, 0.02), (0.0, -0.02), (0.2, 0.02), (width * 0.86, 0.12),
-                   (width * 0.8, 0.62), (0.26, 0.94), (0.0, 1.0), (-0.26, 0.94), (-width * 0.8, 0.62))  # fmt: skip
+    cloth = points(
+        (-width * 0.86, 0.12), (-0.2, 0.02), (0.0, -0.02), (0.2, 0.02), (width * 0.86, 0.12),
+        (width * 0.8, 0.62), (0.26, 0.94), (0.0, 1.0), (-0.26, 0.94), (-width * 0.8, 0.62),
+    )  # fmt: skip
     surface.polygon(head.on_face(smooth(cloth, 1), 0.06), color)
     for y in (0.28, 0.44, 0.6):
         fold = points((-width * 0.8, y), (0.0, y + 0.05), (width * 0.8, y))
@@ -257,7 +259,7 @@ def _glasses(surface: Surface, head: Head) -> None:
 
 
 def _model(surface: Surface, head: Head, side_light: float) -> None:
-    """Multiply the head by soft light and shadow: sockets, cheeks, the edge of the face, a lamp at one side."""
+    """Multiply the head by soft light: sockets, cheeks, the edge of the face, a lamp at one side."""
     step = max(1, round(head.pose.unit_px / 20))
     height, width = surface.hw
     light = np.full((-(-height // step), -(-width // step)), 128, np.uint8)

@@ -23,7 +23,7 @@ _COVERING = ("turban", "scarf", "hood", "helmet", "beanie")
 
 
 def draw_back_hair(surface: Surface, head: Head) -> None:
-    """Draw what is behind the face: the skull, hair that falls on the shoulders, a bun, the cloth of a scarf."""
+    """Draw what is behind the face: skull, falling hair, a bun, the cloth of a scarf."""
     look = head.look
     if look.headwear in ("scarf", "hood"):
         _cloth_behind(surface, head)
@@ -67,8 +67,8 @@ def draw_front_hair(surface: Surface, head: Head) -> None:
             temple = points((side * width, -0.3), (side * width * 1.02, -0.62), (side * width * 0.78, -0.86),
                             (side * width * 0.9, -0.4))  # fmt: skip
             surface.polygon(head.on_face(smooth(temple, 1)), look.hair_color)
-        surface.polygon(head.on_face(smooth(points((-0.2, -1.04), (0.2, -1.04), (0.08, -0.84), (-0.08, -0.84)))),
-                        look.hair_color)  # fmt: skip
+        peak = points((-0.2, -1.04), (0.2, -1.04), (0.08, -0.84), (-0.08, -0.84))
+        surface.polygon(head.on_face(smooth(peak)), look.hair_color)
     else:
         _parting(surface, head)
 
@@ -90,11 +90,12 @@ def _cap_of_hair(head: Head, volume: float) -> Points:
 
 
 def _above(head: Head, shape: Points, level: float) -> Points:
-    """Return the points that are higher, in the tilted frame of the head, than `level` below the skull's middle."""
+    """Return the points that are higher on the tilted head than `level` below the skull's middle."""
     chord = head.upright(points((0.0, level)))[0]
     direction = turned(points((0.0, 1.0)), head.pose.roll)[0]
     down = (shape[:, 0] - chord[0]) * direction[0] + (shape[:, 1] - chord[1]) * direction[1]
-    return shape[down < 0.0]
+    kept: Points = shape[down < 0.0]
+    return kept
 
 
 def _falling_hair(surface: Surface, head: Head) -> None:
@@ -103,8 +104,10 @@ def _falling_hair(surface: Surface, head: Head) -> None:
     shift = -0.5 * head.pose.yaw / 90
     flare = 0.24 if look.hair == "wavy" else 0.12
     width = look.face_width + 0.14
-    shape = points((-width, -0.3), (-width - flare, 0.6), (-width - flare * 0.5, length), (-0.3, length + 0.06),
-                   (0.3, length + 0.06), (width + flare * 0.5, length), (width + flare, 0.6), (width, -0.3))  # fmt: skip
+    shape = points(
+        (-width, -0.3), (-width - flare, 0.6), (-width - flare * 0.5, length), (-0.3, length + 0.06),
+        (0.3, length + 0.06), (width + flare * 0.5, length), (width + flare, 0.6), (width, -0.3),
+    )  # fmt: skip
     around = (head.pose.x + shift * head.pose.unit_px, head.pose.y)
     surface.polygon(head.upright(smooth(shape), around), scaled(look.hair_color, 0.86))
 
@@ -235,11 +238,16 @@ def _cloth_in_front(surface: Surface, head: Head) -> None:
     """Draw a ring of cloth around the face: outer edge the silhouette, inner edge the open oval."""
     look, width = head.look, head.look.face_width
     for side in (-1, 1):
-        outer = [(0.0, -1.22), (side * width * 0.9, -1.05), (side * width * 1.16, -0.3), (side * width * 1.12, 0.4),
-                 (side * width * 0.8, 1.0), (0.0, 1.3)]  # fmt: skip
-        inner = [(0.0, 1.0), (side * width * 0.55, 0.84), (side * width * 0.86, 0.35), (side * width * 0.9, -0.2),
-                 (side * width * 0.66, -0.7), (0.0, -0.84)]  # fmt: skip
-        ring = np.concatenate([head.at_depth(points(*outer), -0.24), head.at_depth(points(*inner), 0.04)])
+        edge = side * width
+        outer = points(
+            (0.0, -1.22), (edge * 0.9, -1.05), (edge * 1.16, -0.3), (edge * 1.12, 0.4), (edge * 0.8, 1.0),
+            (0.0, 1.3),
+        )  # fmt: skip
+        inner = points(
+            (0.0, 1.0), (edge * 0.55, 0.84), (edge * 0.86, 0.35), (edge * 0.9, -0.2), (edge * 0.66, -0.7),
+            (0.0, -0.84),
+        )  # fmt: skip
+        ring = np.concatenate([head.at_depth(outer, -0.24), head.at_depth(inner, 0.04)])
         surface.polygon(smooth(ring, 1), look.headwear_color)
-        seam = smooth(head.at_depth(points(*inner), 0.04), closed=False)
+        seam = smooth(head.at_depth(inner, 0.04), closed=False)
         surface.stroke(seam, scaled(look.headwear_color, 0.7), 0.03 * head.pose.unit_px)

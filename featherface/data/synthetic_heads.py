@@ -1,7 +1,7 @@
 """The shape of a head in space, and where it falls in the picture.
 
-Head coordinates: x to the viewer's right, y down, z toward the viewer, origin in the middle of the face, unit = half
-the height of a face seen from the front (hairline at y = -1, chin at y = 1).
+Head coordinates: x to the viewer's right, y down, z toward the viewer, origin in the middle of the face; the
+unit is half the height of a face seen from the front (hairline at y = -1, chin at y = 1).
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from functools import cached_property
 
 import numpy as np
 
-from featherface.data.synthetic_canvas import Points, cos_sin, ellipse, hull, points, smooth, turned
+from featherface.data.synthetic_canvas import Points, cos_sin, ellipse, hull, moved, points, smooth, turned
 from featherface.data.synthetic_people import Look
 
 EYE_X, EYE_Y = 0.31, -0.13
 NOSE_Y, MOUTH_Y = 0.27, 0.53
 _RIM_Z, _FRONT_Z = -0.18, 0.95
 _SKULL_CENTER = (0.0, -0.27, -0.34)
-# Right half of the face's outline from the hairline to the chin: width as a share of `face_width`, height; between
-# the two, at the height of the mouth, comes the jaw.
+# Right half of the face's outline from the hairline to the chin: width as a share of `face_width`, height;
+# between the two, at the height of the mouth, comes the jaw.
 _UPPER_OUTLINE = ((0.0, -1.0), (0.42, -0.98), (0.80, -0.84), (0.97, -0.50), (1.0, -0.10), (0.96, 0.28))
 _JAW_Y = 0.66
 _LOWER_OUTLINE = ((0.40, 0.97), (0.0, 1.03))
@@ -69,8 +69,8 @@ class Head:
         sideways = x * cos_yaw + z * sin_yaw
         toward = z * cos_yaw - x * sin_yaw
         down = y * cos_pitch + toward * sin_pitch
-        flat = turned(np.stack([sideways, down], axis=1), self.pose.roll)
-        return flat * self.pose.unit_px + np.array([self.pose.x, self.pose.y])
+        flat: Points = turned(np.stack([sideways, down], axis=1), self.pose.roll)
+        return moved(flat, self.pose.x, self.pose.y, self.pose.unit_px)
 
     def surface_z(self, x: Points, y: Points) -> Points:
         """Return the height of the face's surface above the plane of the ears."""
@@ -111,7 +111,8 @@ class Head:
 
     def shrunk(self, share: float) -> Points:
         """Return the outline made smaller about the middle of the face."""
-        return self.outline * np.array([share, 0.5 + 0.5 * share]) + np.array([0.0, 0.04 * (1.0 - share)])
+        smaller: Points = self.outline * np.array([share, 0.5 + 0.5 * share])
+        return moved(smaller, 0.0, 0.04 * (1.0 - share))
 
     def skull(self, volume: float = 0.0) -> Points:
         """Return the pixels of the round part of the head, with hair of this thickness."""
@@ -129,8 +130,9 @@ class Head:
         return float(place[0]), float(place[1])
 
     def upright(self, shape: Points, origin: tuple[float, float] | None = None) -> Points:
-        """Return a shape in units of half a face, turned with the head, about a pixel (default: the skull)."""
-        return turned(shape, self.pose.roll) * self.pose.unit_px + np.array(origin or self.skull_center)
+        """Return a shape in units of half a face, turned with the head, about a pixel (default: skull)."""
+        x, y = origin or self.skull_center
+        return moved(turned(shape, self.pose.roll), x, y, self.pose.unit_px)
 
     @cached_property
     def landmarks(self) -> Points:
@@ -160,5 +162,5 @@ class Head:
         return max(1.0, abs(twice) / 512)
 
 
-# Slices of the face from the ears to the tip of the cheeks: size and depth; their convex hull is the silhouette.
+# Slices of the face from the ears to the tip of the cheeks: size and depth; their convex hull is the outline.
 _SECTIONS = ((1.0, -0.14), (0.93, 0.2), (0.72, 0.52), (0.42, 0.7))

@@ -1,8 +1,8 @@
-"""Writes annotations in the layout of WIDER FACE: text lists, and MATLAB files for the easy/medium/hard protocol.
+"""Writes annotations in the layout of WIDER FACE: text lists, and MATLAB files for easy, medium and hard.
 
-The official text line is `x y w h blur expression illumination invalid occlusion pose`; ten more numbers follow here,
-the landmarks, with -1 where a point is outside the image. The MATLAB files have the nesting of the official ones:
-61 events there, as many as there are here, each a column of images, each a column of boxes.
+The official text line is `x y w h blur expression illumination invalid occlusion pose`; ten more numbers
+follow here, the landmarks, with -1 where a point is outside the image. The MATLAB files nest as the official
+ones: a column of events (61 there), each a column of images, each an array with a row per face.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class AnnotatedImage:
 def belongs(face: SyntheticFace, level: Level) -> bool:
     """Return whether a face is counted at this level; hard includes medium, medium includes easy.
 
-    WIDER FACE grades by what a proposal method found, which follows the height of the face mostly: so height decides
-    here, except that heavily occluded faces are never easy and unusable ones never count.
+    WIDER FACE grades by what a proposal method found, which mostly follows the height of the face: so height
+    decides here, except that heavily occluded faces are never easy and unusable ones never count.
     """
     if face.invalid or (level == "easy" and face.occlusion == 2):
         return False

@@ -82,14 +82,16 @@ def photograph(rgb: Bytes, optics: Optics, dice: Dice) -> Bytes:
     distance = (rows * rows)[:, None] * 256 // height**2 + (columns * columns)[None, :] * 256 // width**2
     falloff = 256 - distance * round(optics.vignette * 128) // 256
     exposed = image * (gains * falloff[..., None] >> 8) >> 8
-    return np.clip(exposed + dice.noise(image.shape, optics.grain), 0, 255).astype(np.uint8)
+    recorded: Bytes = np.clip(exposed + dice.noise(image.shape, optics.grain), 0, 255).astype(np.uint8)
+    return recorded
 
 
 def defocus(rgb: Bytes, sigma_px: float) -> Bytes:
     """Return the image blurred by a Gaussian; nothing happens below a third of a pixel."""
     if sigma_px < 0.34:
         return rgb
-    return cv2.GaussianBlur(rgb, (0, 0), sigma_px).astype(np.uint8)
+    blurred: Bytes = cv2.GaussianBlur(rgb, (0, 0), sigma_px).astype(np.uint8)
+    return blurred
 
 
 def _smear(rgb: Bytes, length_px: int, degrees: float) -> Bytes:
@@ -98,9 +100,9 @@ def _smear(rgb: Bytes, length_px: int, degrees: float) -> Bytes:
     height, width = rgb.shape[:2]
     margin = length_px
     wide = cv2.copyMakeBorder(rgb, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
-    total = np.zeros(rgb.shape, np.uint16)
+    total = np.zeros(rgb.shape, np.int32)
     for step in range(length_px):
         offset = step - length_px / 2
         top, left = margin + round(offset * sine), margin + round(offset * cosine)
-        total += wide[top : top + height, left : left + width]
+        total += wide[top : top + height, left : left + width].astype(np.int32)
     return (total // length_px).astype(np.uint8)

@@ -54,6 +54,10 @@ class Look:
     clothes: Color
     pattern: Literal["plain", "stripes", "buttons", "tie", "zip", "print"]
     pattern_color: Color
+    arms: Literal["down", "raised", "folded"]
+    has_skirt: bool
+    shoulder_width: float
+    """Half the width of the shoulders over half the height of the face."""
     face_width: float
     """Half the width of the face over half its height."""
     jaw_width: float
@@ -84,9 +88,9 @@ def make_look(dice: Dice) -> Look:
     skin, is_dark = _skin(dice)
     age = dice.uniform(0.0, 1.0)
     feminine = dice.chance(0.5)
-    headwear = dice.pick(
+    headwear: Headwear = dice.pick(
         ("none", "cap", "beanie", "helmet", "turban", "scarf", "brimmed", "hood"),
-        (68, 6, 5, 4, 3, 6, 4, 4),
+        (66, 5, 5, 3, 1, 11, 5, 4) if feminine else (68, 8, 6, 5, 5, 0, 4, 4),
     )
     beard: Beard = (
         "none"
@@ -112,6 +116,9 @@ def make_look(dice: Dice) -> Look:
         clothes=dice.color(15, 240),
         pattern=dice.pick(("plain", "stripes", "buttons", "tie", "zip", "print"), (34, 15, 16, 12, 12, 11)),
         pattern_color=dice.color(10, 250),
+        arms=dice.pick(("down", "raised", "folded"), (80, 7, 13)),
+        has_skirt=feminine and dice.chance(0.35),
+        shoulder_width=dice.uniform(1.3, 1.55) + (0.0 if feminine else 0.3),
         face_width=dice.uniform(0.66, 0.78),
         jaw_width=dice.uniform(0.68, 0.84) + (0.0 if feminine else 0.06),
         eye_size=dice.uniform(0.85, 1.2) + (0.1 if feminine else 0.0),

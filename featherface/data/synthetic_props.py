@@ -15,6 +15,7 @@ from featherface.data.synthetic_canvas import (
     cos_sin,
     ellipse,
     mix,
+    moved,
     points,
     rectangle,
     scaled,
@@ -84,7 +85,7 @@ def draw_mannequin(surface: Surface, dice: Dice, x: float, y: float, radius: flo
         (-0.74, -0.1),
         (-0.6, -0.8),
     )
-    surface.polygon(smooth(egg) * radius + (x, y), color)
+    surface.polygon(moved(smooth(egg), x, y, radius), color)
     surface.detail(
         ellipse(x - 0.25 * radius, y - 0.3 * radius, 0.16 * radius, 0.3 * radius), scaled(color, 1.08)
     )
@@ -103,7 +104,7 @@ def draw_smiley(surface: Surface, dice: Dice, x: float, y: float, radius: float)
         radius,
         radius * dice.pick((1.0, 0.5)),
     )
-    surface.stroke(smooth(curve, closed=False) + (x, y), (30, 30, 30), 0.09 * radius)
+    surface.stroke(moved(smooth(curve, closed=False), x, y), (30, 30, 30), 0.09 * radius)
 
 
 def draw_balloon(surface: Surface, dice: Dice, x: float, y: float, radius: float) -> None:
@@ -148,7 +149,7 @@ def draw_plate(surface: Surface, dice: Dice, x: float, y: float, radius: float) 
 
 def draw_open_hand(surface: Surface, dice: Dice, x: float, y: float, radius: float) -> None:
     """Draw a raised hand: skin, but no face."""
-    draw_hand(surface, x, y, 0.9 * radius, dice.pick(SKIN_TONES), dice.bell(40))
+    draw_hand(surface, x, y, 0.9 * radius, skin=dice.pick(SKIN_TONES), degrees=dice.bell(40))
 
 
 def draw_traffic_light(surface: Surface, dice: Dice, x: float, y: float, radius: float) -> None:
@@ -164,17 +165,17 @@ def draw_car_front(surface: Surface, dice: Dice, x: float, y: float, radius: flo
     """Draw the front of a car: two lamps and a grille in the places of eyes and mouth."""
     color = dice.color()
     roof = points((-0.7, -0.9), (0.7, -0.9), (0.95, -0.2), (-0.95, -0.2))
-    surface.polygon(roof * radius + (x, y), scaled(color, 0.8))
-    surface.detail(roof * (0.82 * radius, 0.8 * radius) + (x, y - 0.06 * radius), (150, 172, 186))
-    surface.polygon(smooth(rectangle(-1.1, -0.25, 1.1, 0.7), 1) * radius + (x, y), color)
+    surface.polygon(moved(roof, x, y, radius), scaled(color, 0.8))
+    surface.detail(moved(roof * np.array([0.82, 0.8]), x, y - 0.06 * radius, radius), (150, 172, 186))
+    surface.polygon(moved(smooth(rectangle(-1.1, -0.25, 1.1, 0.7), 1), x, y, radius), color)
     for side in (-1, 1):
         surface.polygon(
-            rectangle(side * 0.7 - 0.2, 0.6, side * 0.7 + 0.2, 1.0) * radius + (x, y), (24, 24, 26)
+            moved(rectangle(side * 0.7 - 0.2, 0.6, side * 0.7 + 0.2, 1.0), x, y, radius), (24, 24, 26)
         )
         surface.detail(
             ellipse(x + side * 0.75 * radius, y + 0.1 * radius, 0.2 * radius, 0.15 * radius), (246, 244, 220)
         )
-    surface.detail(smooth(rectangle(-0.45, 0.1, 0.45, 0.45), 1) * radius + (x, y), (40, 42, 46))
+    surface.detail(moved(smooth(rectangle(-0.45, 0.1, 0.45, 0.45), 1), x, y, radius), (40, 42, 46))
 
 
 def draw_box_stack(surface: Surface, dice: Dice, x: float, y: float, radius: float) -> None:
@@ -193,13 +194,13 @@ def draw_sign(surface: Surface, dice: Dice, x: float, y: float, radius: float) -
     """Draw a board with lines like writing."""
     color = dice.color()
     ink = scaled(color, 0.3) if sum(color) > 330 else (240, 240, 236)
-    surface.polygon(turned(rectangle(-1.0, -0.6, 1.0, 0.6), dice.bell(12)) * radius + (x, y), color)
+    surface.polygon(moved(turned(rectangle(-1.0, -0.6, 1.0, 0.6), dice.bell(12)), x, y, radius), color)
     for row in range(3):
         left = -0.8
         while left < 0.7:
             right = min(0.8, left + dice.uniform(0.08, 0.4))
             shape = rectangle(left, -0.4 + row * 0.3, right, -0.25 + row * 0.3)
-            surface.detail(shape * radius + (x, y), ink)
+            surface.detail(moved(shape, x, y, radius), ink)
             left = right + 0.08
 
 
@@ -219,11 +220,11 @@ def draw_occluder(
     x, y = (left + right) / 2 + dice.bell(0.5) * width, (top + bottom) / 2 + dice.uniform(-0.05, 0.5) * height
     kind = dice.pick(("hand", "phone", "microphone", "leaf", "pole", "paper", "cup"))
     if kind == "hand":
-        draw_hand(surface, x, y + 0.1 * height, 0.42 * width, scaled(skin, 0.95), dice.bell(50))
+        draw_hand(surface, x, y + 0.1 * height, 0.42 * width, skin=skin, degrees=dice.bell(50))
     elif kind == "phone":
         shape = turned(smooth(rectangle(-0.2, -0.38, 0.2, 0.38), 1), dice.bell(40)) * height
-        surface.polygon(shape + (x, y), dice.pick(((24, 24, 28), (230, 230, 232), (160, 40, 60))))
-        draw_hand(surface, x, y + 0.4 * height, 0.3 * width, scaled(skin, 0.95), dice.bell(30))
+        surface.polygon(moved(shape, x, y), dice.pick(((24, 24, 28), (230, 230, 232), (160, 40, 60))))
+        draw_hand(surface, x, y + 0.4 * height, 0.3 * width, skin=skin, degrees=dice.bell(30))
     elif kind == "microphone":
         surface.polygon(
             points(
@@ -241,14 +242,18 @@ def draw_occluder(
         half = dice.uniform(0.08, 0.2) * width
         surface.polygon(rectangle(x - half, 0.0, x + half, float(surface.hw[0])), dice.color(40, 160))
     elif kind == "paper":
-        sheet = turned(rectangle(-0.6, -0.3, 0.6, 0.6), dice.bell(20)) * width + (x, y + 0.2 * height)
+        sheet = turned(rectangle(-0.6, -0.3, 0.6, 0.6), dice.bell(20)) * width + np.array(
+            [x, y + 0.2 * height]
+        )
         surface.polygon(sheet, dice.jitter((234, 232, 224), 10))
     else:
-        cup = points((-0.2, -0.3), (0.2, -0.3), (0.15, 0.3), (-0.15, 0.3)) * height + (x, y + 0.2 * height)
+        cup = points((-0.2, -0.3), (0.2, -0.3), (0.15, 0.3), (-0.15, 0.3)) * height + np.array(
+            [x, y + 0.2 * height]
+        )
         surface.polygon(cup, dice.color(60, 240))
 
 
 def blades(dice: Dice, x: float, y: float, size: float) -> Points:
     """Return a leaf-shaped polygon for foliage."""
     shape = points((0.0, -1.0), (0.35, 0.0), (0.0, 1.0), (-0.35, 0.0)) * size
-    return turned(shape, dice.integer(0, 359)) + np.array([x, y])
+    return moved(turned(shape, dice.integer(0, 359)), x, y)

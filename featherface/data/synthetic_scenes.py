@@ -1,4 +1,4 @@
-"""Composes one photograph of the procedural data set: a place, people, things that resemble and things that hide faces."""
+"""Composes one photograph of the procedural data set: a place, people, things that resemble or hide faces."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from featherface.data.synthetic_backgrounds import (
     paint_studio,
     scatter,
 )
-from featherface.data.synthetic_bodies import draw_back_of_head, draw_body
-from featherface.data.synthetic_canvas import Bytes, Dice, Surface, rectangle
+from featherface.data.synthetic_bodies import FEET, draw_back_of_head, draw_body
+from featherface.data.synthetic_canvas import Bytes, Dice, Surface, rectangle, scaled
+from featherface.data.synthetic_casting import place_group, place_rows
 from featherface.data.synthetic_faces import draw_head
 from featherface.data.synthetic_heads import Head, Pose
 from featherface.data.synthetic_optics import Optics, defocus, make_optics, photograph
@@ -29,7 +30,6 @@ from featherface.data.synthetic_props import draw_occluder
 Split = Literal["train", "val"]
 SceneKind = Literal["street", "crowd", "portrait", "office", "night", "park", "market", "still_life"]
 
-MIN_FACE_PX, MAX_FACE_PX = 8.0, 300.0
 # Visible share of the face below which it counts as partly or heavily occluded, as unusable, as absent.
 _PARTLY, _HEAVILY, _UNUSABLE, _ABSENT = 0.74, 0.45, 0.22, 0.1
 
@@ -46,20 +46,19 @@ class Scene:
     """Heights of faces."""
     distractors: tuple[int, int]
     backdrop_blur_px: tuple[float, float]
-    standing: bool = False
-    weight: int = 1
-    """Images of this kind among 20."""
+    ground: float | None = None
+    """Where the ground begins, as a share of the image's height; None: people are seen without feet."""
 
 
 SCENES: dict[SceneKind, Scene] = {
-    "street": Scene("0--Street", paint_street, (1, 10), (8, 90), (1, 5), (0.0, 1.5), standing=True, weight=3),
-    "crowd": Scene("1--Crowd", paint_stand, (10, 25), (10, 48), (0, 4), (0.0, 1.0), weight=3),
-    "portrait": Scene("2--Portrait", paint_studio, (1, 3), (90, 300), (0, 3), (1.0, 7.0), weight=3),
-    "office": Scene("3--Office", paint_office, (2, 7), (22, 120), (1, 5), (0.0, 1.5), weight=3),
-    "night": Scene("4--Night", paint_night, (1, 6), (14, 170), (0, 4), (0.0, 4.0), weight=3),
-    "park": Scene("5--Park", paint_park, (2, 10), (8, 110), (2, 7), (0.0, 1.5), standing=True, weight=2),
-    "market": Scene("6--Market", paint_market, (1, 5), (16, 150), (4, 10), (0.0, 1.0), weight=2),
-    "still_life": Scene("7--Still_Life", paint_office, (0, 0), (8, 9), (6, 14), (0.0, 1.5), weight=1),
+    "street": Scene("0--Street", paint_street, (2, 12), (8, 100), (1, 5), (0.0, 1.5), ground=0.64),
+    "crowd": Scene("1--Crowd", paint_stand, (12, 25), (10, 48), (0, 4), (0.0, 1.0)),
+    "portrait": Scene("2--Portrait", paint_studio, (1, 3), (90, 300), (0, 3), (1.0, 7.0)),
+    "office": Scene("3--Office", paint_office, (3, 8), (20, 120), (1, 5), (0.0, 1.5), ground=0.8),
+    "night": Scene("4--Night", paint_night, (2, 7), (14, 170), (0, 4), (0.0, 4.0), ground=0.7),
+    "park": Scene("5--Park", paint_park, (3, 12), (8, 110), (2, 7), (0.0, 1.5), ground=0.6),
+    "market": Scene("6--Market", paint_market, (1, 6), (16, 150), (4, 10), (0.0, 1.0), ground=0.8),
+    "still_life": Scene("7--Still_Life", paint_office, (0, 0), (8, 9), (6, 14), (0.0, 1.5)),
 }
 # Interleaved by hand so that even eight images hold most kinds.
 _CYCLE: tuple[SceneKind, ...] = (
@@ -76,7 +75,7 @@ class SyntheticFace:
     box_xywh: tuple[float, float, float, float]
     """Pixels, inside the image."""
     landmarks_xy: tuple[tuple[float, float], ...]
-    """Left and right eye as seen, tip of the nose, left and right corner of the mouth; may be covered or outside."""
+    """Left and right eye as seen, tip of the nose, left and right corner of the mouth; covered ones too."""
     blur: int
     expression: int
     illumination: int
@@ -120,14 +119,14 @@ def render_photograph(
     scatter(surface, dice, dice.integer(*scene.distractors))
     surface.rgb[:] = defocus(surface.rgb, dice.uniform(*scene.backdrop_blur_px))
     optics = make_optics(dice, is_night=kind == "night")
-    people = (
-        _place_crowd(dice, scene, (height, width))
-        if kind == "crowd"
-        else _place(dice, scene, (height, width))
-    )
-    drawn = _draw_people(surface, dice, scene, people, is_night=kind == "night")
-    if kind == "office" and people:
-        _draw_desk(surface, dice, people)
+    count, image_hw = dice.integer(*scene.faces), surface.hw
+    if kind == "crowd":
+        poses = place_rows(dice, count=count, face_px=scene.face_px, image_hw=image_hw)
+    else:
+        poses = place_group(dice, count=count, face_px=scene.face_px, image_hw=image_hw, ground=scene.ground)
+    drawn = _draw_people(surface, dice, scene, poses, is_night=kind == "night")
+    if kind == "crowd" or (kind == "office" and dice.chance(0.5)):
+        _draw_barrier(surface, dice, poses)
     for person in drawn:
         if dice.chance(0.09):
             draw_occluder(surface, dice, person.head.box_xyxy, person.head.look.skin)
@@ -141,64 +140,6 @@ class _Person:
     side_light: float
     sigma_px: float
     """Blur by distance from the plane of focus."""
-
-
-def _place(dice: Dice, scene: Scene, hw: tuple[int, int]) -> list[Pose]:
-    """Return poses, far (small) first; few of them overlap."""
-    height, width = hw
-    poses: list[Pose] = []
-    for _ in range(dice.integer(*scene.faces)):
-        for _attempt in range(6):
-            unit = _face_px(dice, scene, hw) / 2
-            margin = 0.3 * unit
-            x, y = dice.uniform(margin, width - margin), dice.uniform(0.9 * unit, height - 1.2 * unit)
-            if scene.standing:
-                # People on the ground: the nearer, the larger and the lower their feet.
-                y = min(
-                    height - 1.1 * unit, height * dice.uniform(0.36, 0.56) + unit * dice.uniform(0.0, 2.0)
-                )
-            reach = dice.uniform(0.9, 1.9)
-            if all(_apart(pose, x, y, unit, reach) for pose in poses):
-                poses.append(_turn(dice, x, y, unit))
-                break
-    return sorted(poses, key=lambda pose: pose.unit_px)
-
-
-def _apart(pose: Pose, x: float, y: float, unit: float, reach: float) -> bool:
-    limit = reach * max(pose.unit_px, unit)
-    return (pose.x - x) ** 2 + (pose.y - y) ** 2 > limit**2
-
-
-def _place_crowd(dice: Dice, scene: Scene, hw: tuple[int, int]) -> list[Pose]:
-    """Return rows of people that overlap, the last row first."""
-    height, width = hw
-    count, rows = dice.integer(*scene.faces), dice.integer(2, 4)
-    columns = -(-count // rows)
-    largest = min(scene.face_px[1], 0.8 * width / columns)
-    unit = dice.log_uniform(min(scene.face_px[0] * 1.3, largest * 0.8), largest) / 2
-    spacing = min(dice.uniform(2.6, 4.6) * unit, width / columns)
-    start_x = dice.uniform(0.5, 1.0) * (width - spacing * (columns - 1)) * dice.uniform(0.3, 1.0)
-    y = dice.uniform(0.15, 0.5) * height
-    poses: list[Pose] = []
-    for row in range(rows):
-        size = unit * (0.8 + 0.2 * row)
-        for column in range(min(columns, count - len(poses))):
-            x = start_x + spacing * (column + 0.5 * (row % 2)) + dice.bell(0.5) * unit
-            poses.append(_turn(dice, x, y + dice.bell(0.8) * unit, max(size * dice.uniform(0.92, 1.08), 4.0)))
-        y += dice.uniform(1.7, 2.9) * size
-    return [pose for pose in poses if 0 < pose.x < width and 0 < pose.y < height]
-
-
-def _face_px(dice: Dice, scene: Scene, hw: tuple[int, int]) -> float:
-    low, high = scene.face_px
-    return min(dice.log_uniform(max(low, MIN_FACE_PX), min(high, MAX_FACE_PX)), 0.75 * min(hw))
-
-
-def _turn(dice: Dice, x: float, y: float, unit: float) -> Pose:
-    """Return a pose: most people look about into the camera, one in eight is seen from the side."""
-    yaw = dice.pick((-1, 1)) * dice.uniform(50, 84) if dice.chance(0.12) else dice.bell(60)
-    roll = dice.bell(110) if dice.chance(0.08) else dice.bell(28)
-    return Pose(x, y, unit, float(round(yaw)), float(round(dice.bell(34))), float(round(roll)))
 
 
 def _draw_people(
@@ -218,20 +159,42 @@ def _draw_people(
         side_light = (
             dice.pick((-1, 1)) * dice.uniform(0.2, 0.95) if dice.chance(0.6 if is_night else 0.2) else 0.0
         )
-        draw_body(surface, pose, look, standing=scene.standing)
+        draw_body(surface, pose, look)
         head = draw_head(surface, pose, look, side_light=side_light, label=number + 1)
         drawn.append(_Person(head, number + 1, side_light, 0.0))
+        if scene.ground and pose.y + FEET * pose.unit_px < (scene.ground - 0.02) * surface.hw[0]:
+            _draw_counter(surface, dice, pose)
     return drawn
 
 
-def _draw_desk(surface: Surface, dice: Dice, people: list[Pose]) -> None:
-    """Draw a table that hides the bodies of the people nearest to it."""
+def _draw_counter(surface: Surface, dice: Dice, pose: Pose) -> None:
+    """Draw a counter, balcony or wall in front of somebody who would float in the air."""
+    unit, color = pose.unit_px, dice.color(50, 210)
+    left, right = pose.x - dice.uniform(2.2, 4.0) * unit, pose.x + dice.uniform(2.2, 4.0) * unit
+    top = pose.y + dice.uniform(2.2, 4.2) * unit
+    surface.polygon(rectangle(left, top, right, pose.y + (FEET + 0.5) * unit), color)
+    surface.polygon(
+        rectangle(left - 0.2 * unit, top, right + 0.2 * unit, top + 0.5 * unit), scaled(color, 1.2)
+    )
+
+
+def _draw_barrier(surface: Surface, dice: Dice, poses: list[Pose]) -> None:
+    """Draw a table or a fence of boards that hides the bodies of the people nearest to it."""
     height, width = surface.hw
-    top = max(pose.y + 2.4 * pose.unit_px for pose in people)
-    if top < height - 8:
-        color = dice.jitter(dice.pick(((146, 104, 66), (200, 196, 190), (90, 66, 52))), 14)
-        surface.polygon(rectangle(0, top, width, height), color)
-        surface.polygon(rectangle(0, top, width, top + 7), dice.jitter(color, 20))
+    if not poses:
+        return
+    front = max(poses, key=lambda pose: pose.y)
+    top = front.y + dice.uniform(2.0, 3.6) * front.unit_px
+    bottom = top + dice.uniform(9.0, 14.0) * front.unit_px
+    color = dice.pick(
+        (dice.jitter((146, 104, 66), 20), dice.jitter((196, 192, 186), 20), dice.color(40, 200))
+    )
+    left = 0.0
+    while left < width and top < height:
+        right = left + dice.uniform(40, 220)
+        surface.polygon(rectangle(left, top, right, bottom), scaled(color, dice.uniform(0.85, 1.15)))
+        left = right
+    surface.polygon(rectangle(0, top, width, top + max(2.0, 0.3 * front.unit_px)), scaled(color, 0.7))
 
 
 def _annotate(surface: Surface, drawn: list[_Person], optics: Optics) -> list[SyntheticFace]:
