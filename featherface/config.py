@@ -23,6 +23,8 @@ INNOVATIONS = (
     "dynamic_weight_sharing",
 )
 
+PROFILES_DIR = Path(__file__).parent / "profiles"
+
 Architecture = Literal["v2-ultra", "v2-ultra-reference", "v1", "v1-487k"]
 Innovation = Literal[
     "feature_reuse",
@@ -136,7 +138,6 @@ class DistillConfig(Section):
 class EvaluateConfig(Section):
     """How detectors are judged: single scale, official WIDER FACE protocol and COCO."""
 
-    split: Literal["train", "val"] = "val"
     score_threshold: Fraction = 0.02
     iou_threshold: Fraction = 0.4
     max_faces: Count = 1000
@@ -188,28 +189,50 @@ def load_config(path: Path | str) -> Config:
     Raises:
         ConfigError: the file is missing, is no YAML mapping, has an unknown key or a value that is not allowed.
     """
-    path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a params.yaml") from error
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
-    if raw is None:
-        raw = {}
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: a mapping of sections is needed, got a {type(raw).__name__}")
-    try:
-        return Config.model_validate(raw)
+        return Config.model_validate(read_yaml(Path(path)))
     except ValidationError as error:
         raise ConfigError(f"{path}: {_explain(error)}") from error
 
 
+def load_profile(name: str) -> Config:
+    """The configuration that a new workspace starts from: the defaults, with what the profile changes.
+
+    Raises:
+        ConfigError: there is no such profile.
+    """
+    path = PROFILES_DIR / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(profile.stem for profile in PROFILES_DIR.glob("*.yaml")))
+        raise ConfigError(f"--profile {name}: there is no such profile; known: {known}")
+    return load_config(path)
+
+
 def dump_config(config: Section) -> str:
     """YAML text that `load_config` reads back to an equal config."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=110)
+    return to_yaml(config.model_dump(mode="json"))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping; an empty file is an empty mapping.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, no YAML or no mapping.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give a params.yaml") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict | None):
+        raise ConfigError(f"{path}: a mapping of sections is needed, got a {type(raw).__name__}")
+    return raw or {}
+
+
+def to_yaml(content: dict[str, Any]) -> str:
+    """YAML text in the order of the mapping."""
+    return yaml.safe_dump(content, sort_keys=False, width=110)
 
 
 def _explain(error: ValidationError) -> str:

@@ -88,6 +88,11 @@ def resolve_model(model: str | Path) -> Path:
     return Path(resolver(model))
 
 
+def has_shipped_weights() -> bool:
+    """Whether this copy of the package carries weights."""
+    return resources.files("featherface").joinpath(SHIPPED_WEIGHTS).is_file()
+
+
 def _shipped_weights(backend: str) -> bytes:
     if backend == "torch":
         raise ModelError("the weights that ship run on backend 'onnx'; give a .safetensors file for 'torch'")

@@ -1,0 +1,62 @@
+# `make run` and `make test` need nothing but Python 3.11+ and make; both set up .venv first.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup run test test-all lint types golden sync bench ui docs clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+# A new pip first: old ones never end their search on boto3. torch next and alone: with it there nothing pulls CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, got " + v + "; try make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[pipeline,dev]'
+	touch $@
+
+setup: $(STAMP)  ## make .venv and install everything into it
+
+run: $(STAMP)  ## data, teacher, student, evaluation, export, registration, promotion, report
+	featherface pipeline
+
+test: $(STAMP)  ## lint, types, layers and every test but the slow ones
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports --no-cache
+	pytest -m 'not slow and not gpu' --jaxtyping-packages=featherface.geometry,featherface.losses,featherface.models,beartype.beartype
+
+test-all: $(STAMP)  ## every test, the slow ones too
+	pytest -m 'not gpu' --timeout=1200
+
+lint: $(STAMP)  ## check style and layers
+	ruff check .
+	ruff format --check .
+	lint-imports --no-cache
+
+types: $(STAMP)  ## check types
+	mypy
+
+golden: $(STAMP)  ## rewrite the golden numbers; review the difference like code
+	FEATHERFACE_REWRITE_GOLDEN=1 pytest tests/golden
+
+sync: $(STAMP)  ## write dvc.yaml anew from the stages
+	python -m pipelines.workspace .
+
+bench: $(STAMP)  ## measure speed: ratios and medians as JSON
+	for script in benchmarks/bench_*.py; do python $$script || exit 1; done
+
+ui: $(STAMP)  ## open the runs in MLflow's web page on http://127.0.0.1:5000
+	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+docs: $(STAMP)  ## draw the pictures of the README anew
+	python docs/make_pictures.py
+
+clean:  ## remove everything that was made, the trained models too; .venv stays
+	rm -rf artifacts data state out workspaces mlflow.db mlartifacts .prefect .cache dvc.lock .dvc/cache .dvc/tmp

@@ -1,0 +1,90 @@
+"""The command line `featherface`: exit 0 fine; 2 bad input, one line on stderr; 1 anything else.
+
+Commands only translate arguments into one call and its result into text. Heavy libraries are imported inside the
+commands that need them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import typer
+
+from featherface.cli import data, detection, pipeline, registry
+from featherface.errors import FeatherFaceError
+
+# Newer versions of typer carry a copy of click of their own and do not export this base class.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="featherface",
+    help="Ultra-light face detection, and the pipeline that trains, judges and promotes the detector.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+pipeline.add_commands(app)
+detection.add_commands(app)
+app.add_typer(data.app, name="data")
+app.add_typer(registry.app, name="registry")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    _log_to_stderr()
+    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        result = app(arguments, prog_name="featherface", standalone_mode=False)
+    except FeatherFaceError as error:
+        return _refuse(str(error))
+    except UsageError as error:
+        return _refuse_usage(error)
+    except typer.Abort:
+        return 130
+    except KeyboardInterrupt:
+        typer.echo("featherface: stopped; run the same command again to go on", err=True)
+        return 130
+    except BrokenPipeError:
+        return 1
+    except ModuleNotFoundError as error:
+        return _explain_missing(error)
+    return result if isinstance(result, int) else 0
+
+
+def _refuse(message: str) -> int:
+    typer.echo(f"featherface: {' '.join(message.split())}", err=True)
+    return 2
+
+
+def _refuse_usage(error: Any) -> int:  # click's classes: see UsageError
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(error.ctx.get_help())
+        return 2
+    hint = f"; see `{error.ctx.command_path} --help`" if error.ctx else ""
+    return _refuse(f"{error.format_message().rstrip('.')}{hint}")
+
+
+def _explain_missing(error: ModuleNotFoundError) -> int:
+    if error.name is None or error.name.partition(".")[0] in {"featherface", "pipelines"}:
+        raise error
+    typer.echo(
+        f"featherface: this command needs the package '{error.name}': install featherface[pipeline]", err=True
+    )
+    return 1
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name in ("featherface", "pipelines"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False

@@ -1,0 +1,62 @@
+"""`featherface data`: make, import and check a data set in WIDER FACE layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featherface.config import SynthesizeConfig
+
+app = typer.Typer(
+    help="Make, import and check a data set in WIDER FACE layout.", no_args_is_help=True, rich_markup_mode=None
+)
+DEFAULTS = SynthesizeConfig()
+
+
+@app.command()
+def synthesize(
+    destination: Annotated[Path, typer.Argument(help="New or empty folder.")],
+    train: Annotated[int, typer.Option(min=1, help="Training images.")] = DEFAULTS.num_train,
+    val: Annotated[int, typer.Option(min=1, help="Validation images.")] = DEFAULTS.num_val,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = DEFAULTS.seed,
+) -> None:
+    """Draw scenes with faces, distractors and clutter: no photographs, no download."""
+    from featherface.data.synthetic import synthesize_dataset
+
+    synthesize_dataset(destination, num_train=train, num_val=val, image_hw=DEFAULTS.image_hw, seed=seed)
+    typer.echo(f"{destination}: {train} training and {val} validation images")
+
+
+@app.command("import-widerface")
+def import_widerface(
+    source: Annotated[Path, typer.Argument(help="Folder with WIDER_train, WIDER_val, wider_face_split, or their zips.")],
+    destination: Annotated[Path, typer.Argument(help="New or empty folder.")] = Path("data"),
+) -> None:
+    """Bring the official WIDER FACE folders or zips into a data folder."""
+    from featherface.data import importing
+
+    importing.import_widerface(source, destination)
+    typer.echo(f"{destination}: imported from {source}")
+
+
+@app.command()
+def validate(
+    directory: Annotated[Path, typer.Argument(help="A data set in WIDER FACE layout.")] = Path("data"),
+    plot: Annotated[Path | None, typer.Option(help="Also draw sizes and counts into this PNG.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
+) -> None:
+    """Look for unreadable, missing and duplicate images and for boxes that cannot be right."""
+    from featherface.data.validation import validate_dataset
+
+    report = validate_dataset(directory)
+    if plot is not None:
+        from featherface.data.validation_plot import plot_validation
+
+        plot_validation(report, plot)
+    typer.echo(json.dumps(report.to_dict(), indent=2, sort_keys=True) if as_json else report.table())
+    from featherface.stages.validate import refuse_unusable
+
+    refuse_unusable(report)

@@ -1,0 +1,90 @@
+"""`featherface detect`, `evaluate` and `score`: faces in pictures, and how good they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CHAMPION = "models:/featherface@champion"
+MODEL_HELP = "An .onnx or .safetensors file, or models:/featherface@champion."
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Hang the commands on the application."""
+    app.command()(detect)
+    app.command()(evaluate)
+    app.command()(score)
+
+
+def detect(
+    source: Annotated[list[str], typer.Argument(help="Images, folders or globs.")],
+    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP} Default: the weights that ship, else the champion.")] = None,
+    score_threshold: Annotated[float, typer.Option(min=0, max=1, help="Faces below this score are dropped.")] = 0.5,
+    image_size: Annotated[str, typer.Option(help="Long side in pixels, or 'original'.")] = "640",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of a line an image.")] = False,
+    save: Annotated[Path | None, typer.Option(help="Write the pictures with their faces marked into this folder.")] = None,
+) -> int:
+    """Find the faces in pictures; a broken file is named at the end and does not stop the others (exit code 1)."""
+    from featherface.inference.batch import detect_files, expand_sources, parse_image_size
+    from featherface.inference.detector import FaceDetector
+    from featherface.inference.results import Faces
+
+    paths = expand_sources(source)
+    detector = FaceDetector(
+        model or default_model(), score_threshold=score_threshold, image_size=parse_image_size(image_size)
+    )
+    found, failures = [], []
+    for path, result in detect_files(detector, paths, save_dir=save):
+        if not isinstance(result, Faces):
+            failures.append(str(result))
+            continue
+        found.append(result.to_dict())
+        if not as_json:
+            typer.echo(f"{path}: {len(result)} face{'' if len(result) == 1 else 's'}")
+    if as_json:
+        typer.echo(json.dumps(found))
+    if save is not None and found:
+        typer.echo(f"pictures with their faces marked are in {save}", err=True)
+    for failure in failures:
+        typer.echo(f"featherface: {failure}", err=True)
+    return 0 if not failures else 1 if found else 2
+
+
+def default_model() -> str | None:
+    """None where weights ship with the package, else the champion of this folder's registry."""
+    from featherface.inference.loading import has_shipped_weights
+
+    return None if has_shipped_weights() else CHAMPION
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option(help="A data set in WIDER FACE layout.")],
+    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP} Default: the champion.")] = None,
+    split: Annotated[str, typer.Option(help="val, or train (COCO AP only).")] = "val",
+    save_predictions: Annotated[Path | None, typer.Option(help="Keep the predictions in the benchmark's text format.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Measure average precision: WIDER FACE easy, medium, hard (single scale, original size) and COCO."""
+    from featherface.stages.evaluate import evaluate_model_file
+
+    report = evaluate_model_file(model or default_model(), data, split=split, save_predictions=save_predictions)
+    typer.echo(json.dumps(report.to_dict()) if as_json else report.table())
+    return 0
+
+
+def score(
+    predictions: Annotated[Path, typer.Option(help="Folder of <event>/<image>.txt: name, count, x y w h score lines.")],
+    ground_truth: Annotated[Path, typer.Option(help="Folder of the official wider_*_val.mat files.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Score predictions on disk with the official WIDER FACE protocol."""
+    from featherface.evaluation.predictions import read_predictions
+    from featherface.evaluation.report import wider_table
+    from featherface.evaluation.widerface import average_precision, load_ground_truth
+
+    result = average_precision(read_predictions(predictions), load_ground_truth(ground_truth))
+    typer.echo(json.dumps(result.to_dict()) if as_json else wider_table(result))
+    return 0

@@ -1,0 +1,48 @@
+"""`featherface pipeline` and `featherface run`: all stages in order, or one."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featherface.errors import ConfigError
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Hang the commands on the application."""
+    app.command()(pipeline)
+    app.command()(run)
+
+
+def pipeline(
+    profile: Annotated[str, typer.Option(help="synthetic: drawn scenes, nothing needed; widerface: real photographs.")] = "synthetic",
+    root: Annotated[Path | None, typer.Option(help="The workspace; default: this folder, or workspaces/PROFILE for other profiles.")] = None,
+    data: Annotated[Path | None, typer.Option(help="widerface: folder with WIDER_train, WIDER_val, wider_face_split, or their zips.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="widerface: the published featherface_v1.safetensors; default: looked for near --data.")] = None,
+) -> int:
+    """Data, teacher, student, evaluation, export, registration and promotion; what is up to date is not done again.
+
+    Stopped at any point, the same command goes on from the last checkpoint.
+    """
+    found = entry_points(group="featherface.flows")
+    if "pipeline" not in found.names:
+        raise ConfigError("the flow is not installed; run `pip install -e '.[pipeline]'` in the project")
+    folder = root or (Path() if profile == "synthetic" else Path("workspaces") / profile)
+    outcome = found["pipeline"].load()(profile=profile, root=folder, data=data, teacher=teacher)
+    typer.echo(outcome.table())
+    return 0
+
+
+def run(
+    stage: Annotated[str, typer.Argument(help="validate, train_teacher, distill, evaluate, export or report.")],
+    root: Annotated[Path, typer.Option(help="The workspace.")] = Path(),
+) -> int:
+    """Run one stage, whether it is stale or not: what dvc.yaml calls."""
+    from featherface.stages.tracked import run_tracked
+
+    result = run_tracked(stage, root.resolve())
+    typer.echo(f"{stage}: {result.summary}")
+    return 0

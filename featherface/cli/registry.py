@@ -1,0 +1,68 @@
+"""`featherface registry`: versions of the model, and which of them is the champion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from featherface.tracking.registry import ModelRegistry
+
+app = typer.Typer(help="Versions of the model in the registry.", no_args_is_help=True, rich_markup_mode=None)
+ROOT = Annotated[Path, typer.Option(help="The workspace whose registry is meant, unless MLFLOW_TRACKING_URI is set.")]
+VERSION = Annotated[str, typer.Argument(help="Version number.")]
+REASON = Annotated[str, typer.Option(help="Why, for the history.")]
+
+
+@app.command("list")
+def list_versions(root: ROOT = Path()) -> None:
+    """List the versions, newest first, with mean AP, the gate's decision and aliases."""
+    versions = _registry(root).list_versions()
+    typer.echo(f"{'version':<9}{'mean AP':>8}  {'decision':<12}{'aliases'}")
+    for each in versions:
+        mean_ap = each.metrics.get("val/ap_mean")
+        shown = "-" if mean_ap is None else f"{100 * mean_ap:.2f}"
+        typer.echo(f"{each.version:<9}{shown:>8}  {each.status:<12}{', '.join(each.aliases)}")
+    if not versions:
+        typer.echo("no version yet: `featherface pipeline` registers one")
+
+
+@app.command()
+def promote(version: VERSION, reason: REASON = "promoted by hand", root: ROOT = Path()) -> None:
+    """Make a version the champion by hand; the old one becomes previous_champion."""
+    _registry(root).promote(version, (reason,))
+    typer.echo(f"version {version} is the champion")
+
+
+@app.command()
+def rollback(reason: REASON = "rolled back by hand", root: ROOT = Path()) -> None:
+    """Make the previous champion the champion again."""
+    typer.echo(f"version {_registry(root).rollback((reason,))} is the champion")
+
+
+@app.command()
+def history(root: ROOT = Path()) -> None:
+    """Show every move of the champion, oldest first."""
+    for entry in _registry(root).history():
+        reasons = "; ".join(entry.reasons)
+        typer.echo(f"{entry.at[:19]}Z  {entry.action:<9} {entry.previous or '-'} -> {entry.version}  {reasons}")
+
+
+@app.command()
+def reap(root: ROOT = Path()) -> None:
+    """Mark the runs as killed whose process on this machine is gone."""
+    from featherface.tracking.runs import reap_runs
+
+    _registry(root)
+    gone = reap_runs()
+    typer.echo(f"{len(gone)} run{'' if len(gone) == 1 else 's'} marked as killed")
+
+
+def _registry(root: Path) -> ModelRegistry:
+    from featherface.tracking.connection import configure
+    from featherface.tracking.registry import ModelRegistry
+
+    configure(root.resolve())
+    return ModelRegistry()

@@ -1,0 +1,95 @@
+"""The stations of the pipeline, in order: what each reads, writes and runs."""
+
+from __future__ import annotations
+
+from featherface.config import Config
+from featherface.stages import distill, evaluate, export, names, report, train_teacher, validate
+from featherface.stages.base import Output, Stage
+
+_BASE = ("config.py", "errors.py", "stages/base.py", "stages/names.py")
+_IMAGES = ("imaging.py", "data/widerface.py")
+_NETWORKS = ("structures.py", "geometry.py", "models", "inference")
+_TRAINING = (
+    *_NETWORKS,
+    *_IMAGES,
+    "data/augment.py",
+    "data/loader.py",
+    "losses",
+    "training",
+    "stages/fitting.py",
+)
+_CURVES = ("train/loss", "train/loss_cls", "train/loss_box", "train/loss_landmark")
+
+
+def _teacher_weights(config: Config) -> tuple[str, ...]:
+    return () if config.teacher.weights is None else (config.teacher.weights,)
+
+
+_ALL = (
+    Stage(
+        name="validate",
+        run_function=validate.run,
+        inputs=("data",),
+        outputs=(Output(names.VALIDATION_REPORT, "metric"), Output(names.VALIDATION_PLOT)),
+        code=(*_BASE, *_IMAGES, "data/validation.py", "data/validation_plot.py", "stages/validate.py"),
+    ),
+    Stage(
+        name="train_teacher",
+        run_function=train_teacher.run,
+        inputs=("data", names.VALIDATION_REPORT),
+        outputs=(
+            Output(names.TEACHER_WEIGHTS),
+            Output(names.TEACHER_METRICS, "metric"),
+            Output(names.TEACHER_HISTORY, "plot", "epoch", _CURVES, "Teacher: training losses"),
+        ),
+        code=(*_BASE, *_TRAINING, "stages/train_teacher.py"),
+        extra_inputs=_teacher_weights,
+    ),
+    Stage(
+        name="distill",
+        run_function=distill.run,
+        inputs=("data", names.VALIDATION_REPORT, names.TEACHER_WEIGHTS),
+        outputs=(
+            Output(names.STUDENT_WEIGHTS),
+            Output(names.STUDENT_METRICS, "metric"),
+            Output(names.STUDENT_HISTORY, "plot", "epoch", _CURVES, "Student: training losses"),
+        ),
+        code=(*_BASE, *_TRAINING, "distillation", "stages/distill.py"),
+    ),
+    Stage(
+        name="evaluate",
+        run_function=evaluate.run,
+        inputs=("data", names.TEACHER_WEIGHTS, names.STUDENT_WEIGHTS),
+        outputs=(
+            Output(names.EVALUATION_METRICS, "metric"),
+            Output(names.EVALUATION_CURVE, "plot", "recall", ("easy", "medium", "hard"), "Precision over recall"),
+            Output(names.EVALUATION_PLOT),
+            Output(names.EVALUATION_SHEET),
+            Output(names.PREDICTIONS),
+        ),
+        code=(*_BASE, *_NETWORKS, *_IMAGES, "evaluation", "stages/evaluate.py"),
+    ),
+    Stage(
+        name="export",
+        run_function=export.run,
+        inputs=("data", names.TEACHER_WEIGHTS, names.STUDENT_WEIGHTS),
+        outputs=(Output(names.ONNX_FILE), Output(names.EXPORT_METRICS, "metric")),
+        code=(*_BASE, *_NETWORKS, *_IMAGES, "export", "stages/export.py"),
+    ),
+    Stage(
+        name="report",
+        run_function=report.run,
+        inputs=(
+            names.EVALUATION_METRICS,
+            names.EXPORT_METRICS,
+            names.EVALUATION_PLOT,
+            names.EVALUATION_SHEET,
+            names.VALIDATION_PLOT,
+        ),
+        outputs=(Output(names.REPORT_HTML), Output(names.MODEL_CARD), Output(names.REPORT_METRICS, "metric")),
+        code=(*_BASE, "stages/report.py"),
+    ),
+)
+
+STAGES: dict[str, Stage] = {stage.name: stage for stage in _ALL}
+"""By name, in the order in which they run."""

@@ -1,0 +1,50 @@
+"""dvc.yaml as it follows from the stages: written once here, so that the two cannot disagree."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import featherface
+from featherface.config import Config, to_yaml
+from featherface.stages import STAGES
+from featherface.stages.base import Output, Stage
+
+HEADER = "# Written from featherface/stages by `make sync`; edit the stages, not this file.\n"
+
+
+def render_dvc_yaml(config: Config, root: Path) -> str:
+    """The text of dvc.yaml for a workspace: commands, params, dependencies (code too), outputs, plots.
+
+    Code is named relative to the workspace where it lies inside it, and absolutely elsewhere.
+    """
+    package = Path(featherface.__file__).resolve().parent
+    stages = {name: _render_stage(stage, config, root.resolve(), package) for name, stage in STAGES.items()}
+    plots = [
+        {output.path: {"x": output.plot_x, "y": list(output.plot_y), "title": output.plot_title}}
+        for stage in STAGES.values()
+        for output in stage.outputs
+        if output.kind == "plot"
+    ]
+    return HEADER + to_yaml({"stages": stages, "plots": plots})
+
+
+def _render_stage(stage: Stage, config: Config, root: Path, package: Path) -> dict[str, Any]:
+    code = sorted(_code_path(package / module, root) for module in stage.code)
+    entry: dict[str, Any] = {
+        "cmd": f"featherface run {stage.name}",
+        "deps": [*stage.all_inputs(config), *code],
+        "params": list(stage.sections),
+        "outs": [output.path for output in stage.outputs if output.kind != "metric"],
+        "metrics": [output.path for output in stage.outputs if output.kind == "metric"],
+    }
+    return {key: value for key, value in entry.items() if value}
+
+
+def _code_path(path: Path, root: Path) -> str:
+    # A workspace inside the project names the code relatively, so that dvc.yaml is the same in every clone.
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else Path(os.fspath(path)).as_posix()
+
+
+__all__ = ["HEADER", "Output", "render_dvc_yaml"]

@@ -1,0 +1,140 @@
+"""Stage `evaluate`: teacher and student on the validation images, by both protocols; also the command of that name."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from featherface.config import DataConfig, EvaluateConfig
+from featherface.data.widerface import Split, open_widerface
+from featherface.errors import DataError, OptionError
+from featherface.evaluation.plots import plot_precision_recall
+from featherface.evaluation.report import EvaluationReport
+from featherface.evaluation.run import evaluate_dataset, ignored_faces
+from featherface.evaluation.sheets import SheetItem, draw_sheet, worst_first
+from featherface.evaluation.widerface import SETTINGS, WiderResult, image_key
+from featherface.imaging import read_image, write_image
+from featherface.inference.detector import FaceDetector
+from featherface.inference.weights import load_model
+from featherface.models.complexity import count_multiply_adds, count_parameters
+from featherface.stages import names
+from featherface.stages.base import StageResult, Workspace
+
+RECALL_POINTS = 101
+SHEET_IMAGES = 16
+COUNTED_AT = (640, 640)
+
+
+def run(data: DataConfig, evaluate: EvaluateConfig, *, workspace: Workspace) -> StageResult:
+    """Write metrics of both networks, precision-recall curves, and the student's predictions and worst images.
+
+    Raises:
+        DataError: the data set has no official ground truth, so that there is nothing to judge by.
+    """
+    root = workspace.root / data.root
+    weights = {"student": names.STUDENT_WEIGHTS, "teacher": names.TEACHER_WEIGHTS}
+    reports, results, metrics = {}, {}, {}
+    for who, path in weights.items():
+        report = evaluate_model_file(
+            str(workspace.root / path),
+            root,
+            settings=evaluate,
+            save_predictions=workspace.path(names.PREDICTIONS) if who == "student" else None,
+        )
+        reports[who], results[who] = report, _wider(report, root)
+        metrics[who] = report.metrics() | _cost(workspace.root / path)
+    workspace.write_json(names.EVALUATION_METRICS, metrics)
+    workspace.write_text(names.EVALUATION_CURVE, _curve_csv(results["student"]))
+    plot_precision_recall(results, workspace.path(names.EVALUATION_PLOT))
+    write_image(workspace.path(names.EVALUATION_SHEET), draw_sheet(_worst_images(reports["student"], root)))
+    student, teacher = results["student"], results["teacher"]
+    return StageResult(
+        metrics=metrics["student"] | {f"teacher/{name}": value for name, value in metrics["teacher"].items()},
+        summary=f"mean AP of the student {100 * student.mean:.2f}, of the teacher {100 * teacher.mean:.2f}",
+    )
+
+
+def evaluate_model_file(
+    model: str | None,
+    root: Path,
+    *,
+    split: str = "val",
+    settings: EvaluateConfig | None = None,
+    save_predictions: Path | None = None,
+) -> EvaluationReport:
+    """Judge a model file on a data set in WIDER FACE layout, single scale.
+
+    Args:
+        model: as of `FaceDetector`.
+        root: the data set.
+        split: `val` or `train`.
+        settings: thresholds and image size.
+        save_predictions: where the predictions go in the benchmark's text format.
+
+    Raises:
+        ModelError: the model cannot be used.
+        DataError: the data set cannot be used.
+    """
+    if split not in ("train", "val"):
+        raise OptionError(f"split '{split}': allowed are train, val")
+    settings = settings or EvaluateConfig()
+    detector = FaceDetector(
+        model,
+        score_threshold=settings.score_threshold,
+        iou_threshold=settings.iou_threshold,
+        max_faces=settings.max_faces,
+        image_size=settings.image_size,
+        num_threads=settings.num_threads,
+    )
+    return evaluate_dataset(
+        detector.detect,
+        root,
+        split=cast("Split", split),
+        predictions_dir=save_predictions,
+        max_detections=settings.max_faces,
+    )
+
+
+def _wider(report: EvaluationReport, root: Path) -> WiderResult:
+    if report.wider is None:
+        raise DataError(f"{root}: has no ground_truth folder with the easy, medium and hard lists; import or make it again")
+    return report.wider
+
+
+def _worst_images(report: EvaluationReport, root: Path) -> list[SheetItem]:
+    items = [
+        SheetItem(
+            name=sample.annotation.image,
+            load=partial(read_image, sample.path),
+            gt_boxes_xywh=sample.annotation.boxes_xywh,
+            rows=report.predictions[image_key(sample.annotation.image)],
+            is_ignored=ignored_faces(sample),
+        )
+        for sample in open_widerface(root, "val", missing="skip")
+    ]
+    return worst_first(items)[:SHEET_IMAGES]
+
+
+def _cost(weights: Path) -> dict[str, float]:
+    model = load_model(weights)
+    return {
+        "model/params": float(count_parameters(model)),
+        "model/multiply_adds_640": float(count_multiply_adds(model, COUNTED_AT)),
+    }
+
+
+def _curve_csv(result: WiderResult) -> str:
+    """Precision of each setting over an even grid of recalls; empty beyond the highest recall reached."""
+    grid = np.linspace(0, 1, RECALL_POINTS)
+    columns = []
+    for setting in SETTINGS:
+        curve = result.curves[setting]
+        precision = np.interp(grid, curve.recall, curve.precision)
+        columns.append(np.where(grid <= curve.recall.max(initial=0), precision, np.nan))
+    lines = ["recall," + ",".join(SETTINGS)]
+    for recall, *precisions in zip(grid, *columns, strict=True):
+        lines.append(",".join([f"{recall:.2f}", *("" if np.isnan(value) else f"{value:.6f}" for value in precisions)]))
+    return "\n".join(lines) + "\n"

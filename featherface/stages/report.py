@@ -1,0 +1,157 @@
+"""Stage `report`: one self-contained page, the model card and the summary that promotion reads."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping
+from pathlib import Path
+
+from featherface.config import DataConfig, DistillConfig, ModelConfig, TeacherConfig
+from featherface.stages import names
+from featherface.stages.base import StageResult, Workspace
+from featherface.tracking.provenance import data_md5, git_sha
+
+AP_ROWS = (
+    ("val/ap_easy", "easy AP"),
+    ("val/ap_medium", "medium AP"),
+    ("val/ap_hard", "hard AP"),
+    ("val/ap_mean", "mean AP"),
+    ("val/coco_ap", "COCO AP"),
+    ("val/coco_ap50", "COCO AP50"),
+)
+COST_ROWS = (
+    ("model/params", "parameters"),
+    ("model/multiply_adds_640", "multiply-adds at 640 x 640"),
+    ("export/file_mib", "ONNX file, MiB"),
+    ("export/parity_error", "largest difference ONNX - torch"),
+    ("bench/latency_ms_p50", "latency at 640 x 640, one thread, ms (this machine)"),
+    ("bench/latency_ratio", "latency over the teacher's"),
+)
+
+
+def run(
+    data: DataConfig, model: ModelConfig, teacher: TeacherConfig, distill: DistillConfig, *, workspace: Workspace
+) -> StageResult:
+    """Write `artifacts/report/`: report.html, model_card.md and summary.json with teacher's and student's numbers."""
+    evaluation = workspace.read_json(names.EVALUATION_METRICS)
+    student = {**evaluation["student"], **workspace.read_json(names.EXPORT_METRICS)}
+    summary = {"student": student, "teacher": evaluation["teacher"]}
+    verdict = compare(summary)
+    facts = {
+        "student": f"{model.architecture}, innovations: {', '.join(model.innovations) or 'none'}",
+        "teacher": f"{teacher.architecture}, " + ("published weights" if teacher.weights else "trained in this pipeline"),
+        "training": describe_training(distill),
+        "data": f"{data.source}, version {data_md5(workspace.root)}",
+        "evaluated on": f"{student['val/images']:.0f} validation images, original size, single scale",
+        "commit": git_sha(workspace.root),
+    }
+    workspace.write_text(names.MODEL_CARD, model_card(summary, facts, verdict, source=data.source))
+    workspace.write_text(names.REPORT_HTML, _page(summary, facts, verdict, workspace))
+    workspace.write_json(names.REPORT_METRICS, summary)
+    return StageResult(metrics={"val/ap_mean": student["val/ap_mean"]}, summary=verdict)
+
+
+def compare(summary: Mapping[str, Mapping[str, float]]) -> str:
+    """One sentence: which of teacher and student has the higher mean AP, and by how much."""
+    student, teacher = (100 * summary[who]["val/ap_mean"] for who in ("student", "teacher"))
+    gap = teacher - student
+    if abs(gap) < 0.005:
+        return f"student and teacher reach the same mean AP ({student:.2f})"
+    winner, loser = ("teacher", "student") if gap > 0 else ("student", "teacher")
+    return (
+        f"the {winner} is better: mean AP {max(student, teacher):.2f} against the {loser}'s "
+        f"{min(student, teacher):.2f}, by {abs(gap):.2f} points"
+    )
+
+
+def describe_training(distill: DistillConfig) -> str:
+    """One line on how the student was trained."""
+    train = distill.train
+    how = f"distilled (temperature {distill.temperature_start:g} to {distill.temperature_end:g})" if distill.enabled else "trained without a teacher"
+    return f"{how}, {train.epochs} epochs of {train.image_size_px} px crops, batch {train.batch_size}, {train.optimizer} {train.lr:g}, seed {train.seed}"
+
+
+def model_card(summary: Mapping[str, Mapping[str, float]], facts: Mapping[str, str], verdict: str, *, source: str) -> str:
+    """The model card as Markdown: numbers, how they were made, limits, terms."""
+    lines = ["# FeatherFace student: model card", "", f"{verdict[0].upper()}{verdict[1:]}.", "", *_facts_table(facts), ""]
+    lines += ["| metric | student | teacher |", "|---|---|---|"]
+    lines += [f"| {label} | {student} | {teacher} |" for label, student, teacher in metric_rows(summary)]
+    lines += ["", "## Limits", LIMITS[source], "", "## Terms", TERMS[source], ""]
+    return "\n".join(lines)
+
+
+LIMITS = {
+    "synthetic": (
+        "Trained on drawn scenes only: it shows that the pipeline works and finds drawn faces. It has not been measured "
+        "on photographs of people and must not be relied on to find them."
+    ),
+    "widerface": (
+        "Small, blurred, occluded and profile faces are missed more often than others; average precision by such "
+        "attributes and across groups of people has not been measured for this version, so do not assume that it "
+        "works equally well for everybody. It finds faces; it does not tell who they are."
+    ),
+}
+TERMS = {
+    "synthetic": "Data and weights were made by this project and are under its licence (Apache-2.0).",
+    "widerface": (
+        "Trained on WIDER FACE (S. Yang, P. Luo, C. C. Loy, X. Tang, CVPR 2016), whose terms allow research and no commercial "
+        "use: the weights are for research only. The teacher's published weights are MIT (c) 2025 dohunKim."
+    ),
+}
+
+
+def metric_rows(summary: Mapping[str, Mapping[str, float]]) -> list[tuple[str, str, str]]:
+    """Label, student's and teacher's value as text; a dash where there is none."""
+    student, teacher = summary["student"], summary["teacher"]
+    rows = [(label, _percent(student.get(key)), _percent(teacher.get(key))) for key, label in AP_ROWS]
+    return rows + [(label, _plain(student.get(key)), _plain(teacher.get(key))) for key, label in COST_ROWS]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _plain(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _facts_table(facts: Mapping[str, str]) -> list[str]:
+    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())]
+
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d2530; }
+h1 { font-weight: 600; } .verdict { background: #eef4fb; border-left: 4px solid #2b6cb0; padding: .75rem 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .3rem .9rem .3rem 0; text-align: left; border-bottom: 1px solid #e3e8ee; }
+td.n { text-align: right; font-variant-numeric: tabular-nums; } img { max-width: 100%; border: 1px solid #e3e8ee; }
+"""
+
+
+def _page(summary: Mapping[str, Mapping[str, float]], facts: Mapping[str, str], verdict: str, workspace: Workspace) -> str:
+    fact_rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in facts.items())
+    rows = "".join(
+        f"<tr><td>{html.escape(label)}</td><td class=n>{student}</td><td class=n>{teacher}</td></tr>"
+        for label, student, teacher in metric_rows(summary)
+    )
+    pictures = "".join(
+        f"<h2>{title}</h2><img alt='{title}' src='{_data_uri(workspace.root / path)}'>"
+        for title, path in (
+            ("Precision and recall", names.EVALUATION_PLOT),
+            ("Detections beside ground truth, worst images first", names.EVALUATION_SHEET),
+            ("The data set", names.VALIDATION_PLOT),
+        )
+    )
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>FeatherFace report</title><style>{STYLE}</style><h1>FeatherFace report</h1>"
+        f"<p class=verdict>{html.escape(verdict[0].upper() + verdict[1:])}.</p><table>{fact_rows}</table>"
+        f"<table><tr><th>metric</th><th>student</th><th>teacher</th></tr>{rows}</table>{pictures}</html>\n"
+    )
+
+
+def _data_uri(path: Path) -> str:
+    kind = "png" if path.suffix == ".png" else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,85 @@
+"""A stage inside a run of its own: parameters, curves, files, duration and peak memory go to the tracker."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+from featherface.config import Config, load_config
+from featherface.errors import ConfigError, FeatherFaceError
+from featherface.stages import STAGES
+from featherface.stages.base import CHECKPOINT_FILE, PARAMS_FILE, Stage, StageResult, Workspace
+from featherface.tracking.connection import configure
+from featherface.tracking.provenance import data_md5, provenance_tags
+from featherface.tracking.runs import start_stage_run
+from featherface.tracking.tracker import Tracker
+
+PARENT_RUN_VARIABLE = "FEATHERFACE_PARENT_RUN_ID"
+FLOW_RUN_VARIABLE = "FEATHERFACE_FLOW_RUN_ID"
+RUN_ID_FILE = "run_id"
+FAILURE_FILE = "failure.txt"
+MAX_LOGGED_BYTES = 20 * 2**20
+
+
+def run_tracked(name: str, root: Path) -> StageResult:
+    """Run one stage of a workspace and keep notes of it in MLflow.
+
+    A stage that was killed leaves its checkpoint; run again, it goes on in the same run. A refusal is also written
+    to `state/<stage>/failure.txt`, where the flow reads it.
+
+    Raises:
+        FeatherFaceError: bad input: unknown stage, broken params.yaml, missing files.
+    """
+    stage = STAGES.get(name)
+    if stage is None:
+        raise ConfigError(f"there is no stage '{name}'; known: {', '.join(STAGES)}")
+    failure = Workspace(root).state_dir(name) / FAILURE_FILE
+    failure.unlink(missing_ok=True)
+    try:
+        return _run(stage, load_config(root / PARAMS_FILE), root)
+    except FeatherFaceError as error:
+        failure.write_text(str(error), encoding="utf-8")
+        raise
+
+
+def last_run_id(root: Path, stage: str) -> str | None:
+    """The MLflow run that a stage of this workspace last reported to."""
+    path = Workspace(root).state_dir(stage) / RUN_ID_FILE
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+
+
+def _run(stage: Stage, config: Config, root: Path) -> StageResult:
+    state = Workspace(root).state_dir(stage.name)
+    resumed = last_run_id(root, stage.name) if (state / CHECKPOINT_FILE).is_file() else None
+    configure(root)
+    with start_stage_run(
+        stage.name,
+        parent_run_id=os.environ.get(PARENT_RUN_VARIABLE),
+        resume_run_id=resumed,
+        tags=provenance_tags(root, flow_run_id=os.environ.get(FLOW_RUN_VARIABLE)),
+    ) as tracker:
+        (state / RUN_ID_FILE).write_text(tracker.run_id or "", encoding="utf-8")
+        tracker.log_params({section: getattr(config, section).model_dump() for section in stage.sections})
+        tracker.log_dataset(config.data.source, data_md5(root), config.data.root)
+        started = time.perf_counter()
+        result = stage.run(config, Workspace(root, tracker))
+        tracker.log_metrics({**result.metrics, "sys/duration_s": time.perf_counter() - started, **_peak_memory()})
+        _log_outputs(tracker, stage, root)
+    (state / CHECKPOINT_FILE).unlink(missing_ok=True)
+    return result
+
+
+def _peak_memory() -> dict[str, float]:
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
+    return {"sys/peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20}
+
+
+def _log_outputs(tracker: Tracker, stage: Stage, root: Path) -> None:
+    for output in stage.outputs:
+        path = root / output.path
+        # Folders hold a file an image: they are DVC's.
+        if path.is_file() and path.stat().st_size <= MAX_LOGGED_BYTES:
+            tracker.log_artifact(path, stage.name)

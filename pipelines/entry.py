@@ -1,0 +1,34 @@
+"""What `featherface pipeline` calls: prepares the workspace and runs the flow in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.environment import configure_prefect
+from pipelines.workspace import prepare_workspace
+
+if TYPE_CHECKING:
+    from pipelines.outcome import PipelineOutcome
+
+
+def run_pipeline(
+    *, profile: str, root: Path, data: Path | None = None, teacher: Path | None = None
+) -> PipelineOutcome:
+    """Run the whole flow in a workspace; a new or empty folder becomes one.
+
+    Args:
+        profile: which parameters a new workspace starts from: `synthetic` or `widerface`.
+        root: the workspace.
+        data: photographs in WIDER FACE layout to import, for profile `widerface`.
+        teacher: published weights of the teacher, for profile `widerface`.
+
+    Raises:
+        FeatherFaceError: bad input, or a stage that failed; what was finished is kept.
+    """
+    root = root.resolve()
+    prepare_workspace(root, profile=profile, data=data, teacher=teacher)
+    configure_prefect(root)
+    from pipelines.flows import run_flow  # after the environment: Prefect reads it on import
+
+    return run_flow(root)

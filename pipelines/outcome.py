@@ -1,0 +1,57 @@
+"""What a pipeline run came to, and how it is told to people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipelines.gate import Decision
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """What happened to one stage."""
+
+    name: str
+    reproduced: bool
+    """False: DVC found nothing changed."""
+    seconds: float
+    mlflow_run_id: str
+
+
+@dataclass(frozen=True)
+class PipelineOutcome:
+    """Everything that `featherface pipeline` prints."""
+
+    stages: tuple[StageOutcome, ...]
+    metrics: dict[str, float]
+    model_version: str
+    newly_registered: bool
+    decision: Decision
+    champion_version: str
+    tracking_uri: str
+    mlflow_run_id: str
+
+    @property
+    def trained_nothing(self) -> bool:
+        """True when every stage was up to date."""
+        return not any(stage.reproduced for stage in self.stages)
+
+    def table(self) -> str:
+        """What the run did and came to, as text for a terminal."""
+        lines = ["stage           what happened      seconds"]
+        for stage in self.stages:
+            lines.append(f"{stage.name:<15} {'ran' if stage.reproduced else 'nothing changed':<17} {stage.seconds:>8.1f}")
+        if self.trained_nothing:
+            lines.append("Nothing changed since the last run: nothing was trained.")
+        lines += ["", f"{'metric':<28} value"]
+        lines += [f"{name:<28} {_number(value)}" for name, value in sorted(self.metrics.items())]
+        verb = "promoted" if self.decision.promoted else "rejected"
+        fresh = "new" if self.newly_registered else "registered before"
+        lines += ["", f"model version {self.model_version} ({fresh}): {verb}; champion: version {self.champion_version}"]
+        lines += [f"  - {reason}" for reason in self.decision.reasons]
+        lines.append(f"MLflow: run {self.mlflow_run_id} at {self.tracking_uri}")
+        return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:.4f}"

@@ -1,0 +1,115 @@
+"""The steps of the flow as Prefect tasks: reproduce a stage through DVC, register the student, judge and promote it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task
+
+from featherface.config import PromoteConfig
+from featherface.errors import FeatherFaceError
+from featherface.stages import names
+from featherface.stages.base import Workspace
+from featherface.stages.tracked import FAILURE_FILE, FLOW_RUN_VARIABLE, PARENT_RUN_VARIABLE
+from featherface.tracking import runs
+from featherface.tracking.provenance import DATA_MD5, stage_lock_md5
+from featherface.tracking.registry import ModelRegistry
+from featherface.tracking.versions import ONNX_SHA256, RegisteredVersion
+from pipelines import dvc_commands
+from pipelines.gate import Decision, Metrics, judge
+from pipelines.outcome import StageOutcome
+
+RETRY_DELAYS_S = [5, 20]
+
+
+def _is_worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Bad input stays bad; a killed stage goes on from its checkpoint, a server may come back."""
+    try:
+        state.result()
+    except FeatherFaceError:
+        return False
+    except Exception:  # noqa: BLE001 - whatever it was, it is asked only what kind it was
+        return True
+    return False
+
+
+@task(name="reproduce", task_run_name="{stage}", retries=1, retry_delay_seconds=5, retry_condition_fn=_is_worth_a_retry)
+def reproduce(stage: str, root: Path, *, is_stale: bool, parent_run_id: str, flow_run_id: str) -> StageOutcome:
+    """Bring one stage up to date; one that is not stale shows up in MLflow, linked to the run that made it.
+
+    Raises:
+        FeatherFaceError: the stage refused its input.
+        StageDiedError: it ended otherwise.
+    """
+    started = time.perf_counter()
+    if is_stale:
+        _run_through_dvc(stage, root, {PARENT_RUN_VARIABLE: parent_run_id, FLOW_RUN_VARIABLE: flow_run_id})
+    lock_md5 = stage_lock_md5(root, stage) or ""
+    # None also where DVC took the outputs from its cache: then no process of the stage ran.
+    run_id = runs.mark_stage_run(stage, parent_run_id=parent_run_id, lock_md5=lock_md5) if is_stale else None
+    ran = run_id is not None
+    if run_id is None:
+        made_by = runs.find_stage_run(stage, lock_md5)
+        run_id = runs.log_cached_stage(stage, parent_run_id=parent_run_id, made_by_run_id=made_by)
+    return StageOutcome(name=stage, reproduced=ran, seconds=time.perf_counter() - started, mlflow_run_id=run_id)
+
+
+def _run_through_dvc(stage: str, root: Path, environment: dict[str, str]) -> None:
+    failure = Workspace(root).state_dir(stage) / FAILURE_FILE
+    failure.unlink(missing_ok=True)
+    if dvc_commands.reproduce(root, stage, environment):
+        return
+    if failure.is_file():
+        raise FeatherFaceError(failure.read_text(encoding="utf-8"))
+    raise dvc_commands.StageDiedError(stage)
+
+
+@task(name="register", retries=2, retry_delay_seconds=RETRY_DELAYS_S, retry_condition_fn=_is_worth_a_retry)
+def register(root: Path, run_id: str, tags: dict[str, str]) -> tuple[str, bool]:
+    """Register the exported student; a file that is registered already is not registered again.
+
+    Returns:
+        The version, and whether it is new.
+    """
+    onnx_path = root / names.ONNX_FILE
+    digest = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
+    registry = ModelRegistry()
+    known = next((each for each in registry.list_versions() if each.tags.get(ONNX_SHA256) == digest), None)
+    if known is not None:
+        return known.version, False
+    metrics = Workspace(root).read_json(names.REPORT_METRICS)["student"]
+    return registry.register_student(run_id, onnx_path, metrics=metrics, tags=tags), True
+
+
+@task(name="judge-and-promote", retries=2, retry_delay_seconds=RETRY_DELAYS_S, retry_condition_fn=_is_worth_a_retry)
+def judge_and_promote(version: str, gate: PromoteConfig) -> Decision:
+    """Compare a version with the champion and move the aliases if it passes; the decision is noted on the version."""
+    registry = ModelRegistry()
+    champion = registry.current_champion()
+    if champion is not None and champion.version == version:
+        return Decision(promoted=True, reasons=(f"version {version} is the champion already",))
+    challenger = registry.get(version)
+    decision = judge(gate_metrics(challenger), gate_metrics(champion) if champion is not None else None, gate)
+    if decision.promoted:
+        registry.promote(version, decision.reasons)
+    else:
+        registry.record_rejection(version, decision.reasons)
+    return decision
+
+
+def gate_metrics(version: RegisteredVersion) -> Metrics:
+    """The numbers that the gate looks at, from what the registry holds of a version; absent ones stay None."""
+    params = version.metrics.get("model/params")
+    return Metrics(
+        mean_ap=version.metrics.get("val/ap_mean"),
+        params=None if params is None else int(params),
+        file_mib=version.metrics.get("export/file_mib"),
+        parity_error=version.metrics.get("export/parity_error"),
+        latency_ratio=version.metrics.get("bench/latency_ratio"),
+        data_md5=version.tags.get(DATA_MD5),
+    )

@@ -1,0 +1,154 @@
+"""A folder becomes a workspace: params.yaml of a profile, dvc.yaml of the stages, data at a recorded version."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from featherface.config import Config, load_config, load_profile, dump_config
+from featherface.data.importing import import_widerface
+from featherface.data.synthetic import synthesize_dataset
+from featherface.errors import ConfigError, DataError
+from featherface.stages.base import PARAMS_FILE
+from featherface.stages.dvc_yaml import HEADER, render_dvc_yaml
+from featherface.tracking.provenance import UNKNOWN, data_md5
+from pipelines import dvc_commands
+
+logger = logging.getLogger(__name__)
+
+TEACHER_FILE = "featherface_v1.safetensors"
+IMPORTED_TEACHER = "inputs/teacher.safetensors"
+
+
+def prepare_workspace(root: Path, *, profile: str, data: Path | None, teacher: Path | None) -> Config:
+    """Bring a workspace to the point where its stages can run; harmless when repeated.
+
+    Raises:
+        ConfigError: the workspace holds another profile, or its params.yaml cannot be used.
+        DataError: no data can be had, or it is not the version that data.dvc records.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    params_path = root / PARAMS_FILE
+    is_new = not params_path.exists()
+    config = load_profile(profile) if is_new else load_config(params_path)
+    if config.data.source != profile:
+        raise ConfigError(
+            f"{params_path}: data.source is '{config.data.source}', asked for profile '{profile}'; "
+            "give another --root, or the profile of this one"
+        )
+    if config.teacher.weights is not None:
+        _bring_teacher(root / config.teacher.weights, given=teacher, data=data)
+    elif teacher is not None:
+        raise ConfigError(f"{params_path}: teacher.weights is null, so --teacher {teacher} would not be read")
+    dvc_commands.initialize(root)
+    bring_data(root, config, source=data)
+    if is_new:
+        params_path.write_text(dump_config(config), encoding="utf-8")
+    sync_dvc_yaml(root, config)
+    return config
+
+
+def sync_dvc_yaml(root: Path, config: Config) -> bool:
+    """Write dvc.yaml anew where it does not follow from the stages; says whether it had to."""
+    path, wanted = root / "dvc.yaml", render_dvc_yaml(config, root)
+    current = path.read_text(encoding="utf-8") if path.exists() else None
+    if current == wanted:
+        return False
+    if current is not None and not current.startswith(HEADER):
+        raise ConfigError(f"{path}: was not written by FeatherFace; move it away, it would be overwritten")
+    path.write_text(wanted, encoding="utf-8")
+    return True
+
+
+def bring_data(root: Path, config: Config, *, source: Path | None) -> None:
+    """See that the data set is there and is the recorded version; a data set without a record gets one."""
+    folder = root / config.data.root
+    recorded = _recorded_version(root)
+    if folder.exists():
+        if source is not None:
+            logger.info("%s is there already: %s is not imported again", folder, source)
+        if recorded is not None:
+            _refuse_changed_data(root, config.data.root, recorded)
+            return
+    elif recorded is None or not _fetch_data(root):
+        _make_data(folder, config, source)
+    _record_data(root, config.data.root, recorded)
+
+
+def _recorded_version(root: Path) -> str | None:
+    version = data_md5(root)
+    return None if version == UNKNOWN else version
+
+
+def _make_data(folder: Path, config: Config, source: Path | None) -> None:
+    if config.data.source == "synthetic":
+        settings = config.synthesize
+        synthesize_dataset(
+            folder, num_train=settings.num_train, num_val=settings.num_val, image_hw=settings.image_hw, seed=settings.seed
+        )
+    elif source is None:
+        raise DataError(f"{folder}: does not exist; give the photographs with --data DIR (WIDER FACE layout or its zips)")
+    else:
+        import_widerface(source, folder)
+
+
+def _fetch_data(root: Path) -> bool:
+    """Take the recorded version from DVC's cache or remote; False where neither has it."""
+    has_remote = bool(dvc_commands.run_dvc(root, "remote", "list").strip())
+    try:
+        dvc_commands.run_dvc(root, "pull" if has_remote else "checkout", "--quiet", dvc_commands.DATA_FILE)
+    except dvc_commands.DvcError as error:
+        logger.info("the recorded data is in no cache or remote (%s)", error)
+        return False
+    return True
+
+
+def _record_data(root: Path, name: str, recorded: str | None) -> None:
+    record = root / dvc_commands.DATA_FILE
+    before = record.read_text(encoding="utf-8") if recorded is not None else None
+    dvc_commands.run_dvc(root, "add", "--quiet", name)
+    got = _recorded_version(root)
+    if before is not None and got != recorded:
+        record.write_text(before, encoding="utf-8")
+        raise DataError(
+            f"{root / name}: has the version {got}, but {record} records {recorded}; `dvc pull` the recorded version, "
+            f"or accept this one with `dvc add {name}`"
+        )
+
+
+def _refuse_changed_data(root: Path, name: str, recorded: str) -> None:
+    if dvc_commands.DATA_FILE not in dvc_commands.stale_stages(root):
+        return
+    raise DataError(
+        f"{root / name}: is not the version {recorded} that {dvc_commands.DATA_FILE} records; accept what is there with "
+        f"`dvc add {name}`, or go back with `dvc checkout {dvc_commands.DATA_FILE}`"
+    )
+
+
+def _bring_teacher(target: Path, *, given: Path | None, data: Path | None) -> None:
+    if target.exists() and given is None:
+        return
+    places = [given] if given else [] if data is None else [
+        folder / TEACHER_FILE for base in (data, *data.resolve().parents[:2]) for folder in (base, base / "teacher")
+    ]  # fmt: skip
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        looked = ", ".join(str(place) for place in places) or "nowhere: neither --teacher nor --data was given"
+        raise DataError(f"{TEACHER_FILE}: the teacher's published weights were not found; give --teacher FILE (looked at {looked})")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    shutil.copyfile(found, partial)
+    os.replace(partial, target)
+
+
+def main() -> None:
+    """Bring dvc.yaml of the workspace named on the command line in step with the stages."""
+    root = Path(sys.argv[1]).resolve()
+    sync_dvc_yaml(root, load_config(root / PARAMS_FILE))
+
+
+if __name__ == "__main__":
+    main()
