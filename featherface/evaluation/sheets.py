@@ -37,7 +37,7 @@ _LEGEND = (
     ("ignored face", _GREY),
 )
 _PAPER, _INK, _MAT = (250, 250, 250), (40, 40, 40), (225, 225, 225)
-_GAP_PX, _CAPTION_PX, _LEGEND_PX, _TINY_PX = 8, 24, 36, 12
+_GAP_PX, _CAPTION_PX, _LEGEND_PX, _TINY_PX, _FAR_PX = 8, 24, 36, 12, 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,11 +173,12 @@ def _draw_tile(item: SheetItem, matches: Matches, tile_wh_px: tuple[int, int]) -
     )
     for boxes, mask, color, thickness in layers:
         for left, top, box_w, box_h in boxes[mask] * scale:
-            first = (round(left) + x0, round(top) + y0)
-            last = (round(left + box_w) + x0, round(top + box_h) + y0)
+            # Clipped, since OpenCV takes 32-bit integers and a bad detector's boxes may be any size.
+            corners = np.array([left + x0, top + y0, left + box_w + x0, top + box_h + y0])
+            x1, y1, x2, y2 = corners.clip(-_FAR_PX, _FAR_PX).round().astype(int).tolist()
             # A thick frame would hide a tiny face.
             is_tiny = min(box_w, box_h) < _TINY_PX
-            cv2.rectangle(tile, first, last, color, 1 if is_tiny else thickness, cv2.LINE_AA)
+            cv2.rectangle(tile, (x1, y1), (x2, y2), color, 1 if is_tiny else thickness, cv2.LINE_AA)
     return tile
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -43,7 +45,7 @@ def write_mats(
     *,
     skip: str = "",
 ) -> Path:
-    """The four official files: faces by event and image, counted (one-based) by setting and `<event>/<image>`."""
+    """The four official files: faces by event and image, counted ones (from 1) by setting and image."""
     directory.mkdir(exist_ok=True)
     events = {"event_list": cells(list(faces)), "file_list": cells([cells(list(f)) for f in faces.values()])}
     boxes = [cells([np.array(b, float).reshape(-1, 4) for b in images.values()]) for images in faces.values()]
@@ -325,6 +327,20 @@ def test_restriction_keeps_the_official_order_and_says_how_many_of_how_many(tmp_
         restrict(part, ["0--A/z.jpg", "0--A/a.jpg"])
     with pytest.raises(DataError, match="no image to restrict"):
         restrict(part, [])
+
+
+def test_scoring_needs_neither_torch_nor_matplotlib() -> None:
+    code = (
+        "import sys; import featherface.evaluation.widerface, featherface.evaluation.predictions, "
+        "featherface.evaluation.report, featherface.evaluation.run, featherface.evaluation.plots, "
+        "featherface.evaluation.sheets; "
+        "print(sorted({'torch', 'torchmetrics', 'matplotlib', 'scipy'} & set(sys.modules)))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout == "[]\n"
 
 
 def test_image_key_keeps_dots_that_are_no_image_suffix() -> None:
