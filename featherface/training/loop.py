@@ -137,8 +137,9 @@ def fit(
             run.history.append(_summary(run))
             # Kept before the callback, which may fail, and after it, so that it is not called twice.
             keep()
+        report = _epoch_report(run, images_per_s)
         if on_epoch_end is not None:
-            on_epoch_end(_epoch_report(run, images_per_s))
+            on_epoch_end(report)
         run.epoch, run.batch_idx, run.sums = run.epoch + 1, 0, {}
         keep()
     return FitResult(averaged=run.average.module, history=run.history)
