@@ -200,7 +200,7 @@ def validate_dataset(root: Path | str, *, num_threads: int | None = None) -> Val
     if not splits:
         raise DataError(f"{root}: has no {annotation_path('', 'train')} nor {annotation_path('', 'val')}")
     annotations = {split: read_annotations(annotation_path(root, split)) for split in splits}
-    files = {split: tuple(list_images(images_dir(root, split))) for split in splits}
+    files = {split: list_images(images_dir(root, split)) for split in splits}
     everything = [path for split in splits for path in files[split]]
     with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
         facts_in_order = tqdm(

@@ -12,7 +12,7 @@ Reference: S. Yang, P. Luo, C. C. Loy, X. Tang, "WIDER FACE: A Face Detection Be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -160,19 +160,22 @@ def locate_images(folder: Path, names: Iterable[str]) -> list[Path | None]:
     return located
 
 
-def list_images(folder: Path) -> Iterator[Path]:
-    """All image files under a folder by suffix, sorted, so that runs agree on their order."""
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-            yield path
+def list_images(folder: Path) -> list[Path]:
+    """All image files `<event>/<image>` under a folder by suffix, sorted; linked folders are followed."""
+    return [path for event in sorted(folder.glob("*")) for path in _image_files(event)]
 
 
 def _list_images(folder: Path) -> dict[str, Path]:
     """File name -> path, and stem -> path for names that the annotations know by another suffix."""
-    if not folder.is_dir():
-        return {}
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
+    files = _image_files(folder)
     return {path.stem: path for path in files} | {path.name: path for path in files}
+
+
+def _image_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in files if path.is_file())
 
 
 class _Lines:
@@ -203,7 +206,7 @@ class _Lines:
 def _check_name(lines: _Lines, number: int, name: str) -> None:
     parts = PurePosixPath(name).parts
     # A name decides which file is opened, so it must stay below the folder of the images.
-    if len(parts) < 2 or ".." in parts or name.startswith("/") or "\\" in name:
+    if len(parts) != 2 or ".." in parts or name.startswith("/") or "\\" in name:
         raise lines.error(number, "an image name such as 0--Parade/0_Parade_1.jpg", name)
 
 

@@ -121,6 +121,7 @@ def test_landmark_left_of_the_image_is_not_an_unknown_one(tmp_path: Path) -> Non
         ("e/a.jpg\n1\n1 2 3 4 0 0 0 0 0 999\n", 3, r"whole numbers for blur expression"),
         ("a.jpg\n0\n", 1, r"expected an image name such as 0--Parade/.*, got 'a.jpg'"),
         ("../a.jpg\n0\n", 1, r"expected an image name"),
+        ("e/deep/a.jpg\n0\n", 1, r"expected an image name"),
         ("/etc/passwd\n0\n", 1, r"expected an image name"),
         ("e/a.jpg\n0\n\ne/a.jpg\n0\n", 4, r"expected an image that was not named in line 1, got 'e/a.jpg'"),
     ],

@@ -1,0 +1,220 @@
+"""Batches: order, resuming, the cache, errors in threads."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from featherface.config import AugmentConfig
+from featherface.data import loader as loader_module
+from featherface.data.augment import LabeledImage
+from featherface.data.loader import TrainingLoader, collate
+from featherface.data.widerface import Annotation, Sample
+from featherface.errors import DataError, ImageDecodeError
+from featherface.imaging import write_image
+from featherface.structures import Batch
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> list[Sample]:
+    """Ten small photographs with one face each, the first with three."""
+    generator = np.random.default_rng(0)
+    made = []
+    for i in range(10):
+        num_faces = 3 if i == 0 else 1
+        path = tmp_path / f"{i}.png"
+        write_image(path, generator.integers(0, 256, (40, 48, 3), dtype=np.uint8))
+        annotation = Annotation(
+            image=f"e/{i}.png",
+            boxes_xywh=np.asarray([[5 + 8 * k, 5, 12, 14] for k in range(num_faces)], np.float32),
+            attributes=np.zeros((num_faces, 6), np.int8),
+            landmarks_xy=np.full((num_faces, 5, 2), 9, np.float32),
+            has_landmarks=np.ones(num_faces, np.bool_),
+        )
+        made.append(Sample(path, annotation))
+    return made
+
+
+def make_loader(samples: list[Sample], **changes: float) -> TrainingLoader:
+    options = {"batch_size": 3, "image_size_px": 32, "seed": 7, "min_face_px": 2.0} | changes
+    return TrainingLoader(samples, augment_config=AugmentConfig(), **options)  # type: ignore[arg-type]
+
+
+def assert_equal(first: Batch, second: Batch) -> None:
+    assert first.sample_ids == second.sample_ids
+    assert torch.equal(first.images, second.images)
+    for name in ("gt_boxes_xyxy", "gt_landmarks_xy", "has_landmarks", "is_face", "is_ignored"):
+        assert torch.equal(getattr(first.targets, name), getattr(second.targets, name)), name
+
+
+def test_epoch_holds_every_sample_at_most_once_and_drops_the_incomplete_batch(samples: list[Sample]) -> None:
+    loader = make_loader(samples)
+    batches = list(loader.batches(0))
+    ids = [name for batch in batches for name in batch.sample_ids]
+    assert len(loader) == len(batches) == 3
+    assert len(set(ids)) == len(ids) == 9
+
+
+def test_batch_has_shapes_and_types_of_a_training_step(samples: list[Sample]) -> None:
+    batch = next(make_loader(samples, batch_size=10).batches(0))
+    num_faces = batch.targets.is_face.shape[1]
+    assert batch.images.shape == (10, 3, 32, 32)
+    assert batch.images.dtype == torch.float32
+    assert 1 <= num_faces <= 3
+    assert batch.targets.gt_boxes_xyxy.shape == (10, num_faces, 4)
+    assert batch.targets.gt_landmarks_xy.shape == (10, num_faces, 5, 2)
+    assert batch.targets.is_face.dtype == batch.targets.is_ignored.dtype == torch.bool
+    assert not (batch.targets.is_face & batch.targets.is_ignored).any()
+
+
+def test_epochs_differ_in_order_and_views(samples: list[Sample]) -> None:
+    loader = make_loader(samples, batch_size=10)
+    first, second = next(loader.batches(0)), next(loader.batches(1))
+    assert first.sample_ids != second.sample_ids
+    assert sorted(first.sample_ids) == sorted(second.sample_ids)
+    place = second.sample_ids.index(first.sample_ids[0])
+    assert not torch.equal(first.images[0], second.images[place])
+
+
+def test_resumed_epoch_equals_the_rest_of_the_whole_one_bit_for_bit(samples: list[Sample]) -> None:
+    whole = list(make_loader(samples).batches(4))
+    resumed = list(make_loader(samples).batches(4, start_batch=1))
+    assert len(resumed) == 2
+    for expected, got in zip(whole[1:], resumed, strict=True):
+        assert_equal(expected, got)
+
+
+@pytest.mark.parametrize("changes", [{"num_threads": 3}, {"num_prefetched": 1}, {"cache_mib": 0}])
+def test_batches_do_not_depend_on_threads_prefetching_or_cache(
+    samples: list[Sample], changes: dict[str, float]
+) -> None:
+    expected, changed = make_loader(samples), make_loader(samples, **changes)
+    for epoch in (0, 1):
+        for one, other in zip(expected.batches(epoch), changed.batches(epoch), strict=True):
+            assert_equal(one, other)
+
+
+def test_another_seed_gives_other_batches(samples: list[Sample]) -> None:
+    first, second = next(make_loader(samples).batches(0)), next(make_loader(samples, seed=8).batches(0))
+    assert first.sample_ids != second.sample_ids
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    reads: list[Path] = []
+    read_image = loader_module.read_image
+
+    def counting(path: Path) -> np.ndarray:
+        reads.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr(loader_module, "read_image", counting)
+    return reads
+
+
+def test_photographs_are_decoded_once(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = count_reads(monkeypatch)
+    loader = make_loader(samples, batch_size=10)
+    for epoch in range(3):
+        list(loader.batches(epoch))
+    assert sorted(reads) == sorted(sample.path for sample in samples)
+
+
+def test_full_cache_keeps_what_it_has_and_decodes_the_rest_again(
+    samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = count_reads(monkeypatch)
+    loader = make_loader(samples, batch_size=10, cache_mib=4.5 * 40 * 48 * 3 / 2**20)
+    for epoch in range(2):
+        list(loader.batches(epoch))
+    assert len(reads) == 10 + 6
+
+
+def test_large_photographs_are_shrunk_and_their_faces_with_them(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", np.zeros((100, 640, 3), np.uint8))
+    boxes_xywh = np.asarray([[320, 50, 100, 40]], np.float32)
+    annotation = Annotation(
+        "e/a.png",
+        boxes_xywh,
+        np.zeros((1, 6), np.int8),
+        np.zeros((1, 5, 2), np.float32),
+        np.zeros(1, np.bool_),
+    )
+    loader = make_loader([Sample(tmp_path / "a.png", annotation)], batch_size=1)
+    kept = loader._read(0)
+    assert kept.image.shape == (10, 64, 3)
+    np.testing.assert_allclose(kept.boxes_xyxy, [[32, 5, 42, 9]])
+
+
+def test_set_smaller_than_a_batch_gives_one_batch_of_it(samples: list[Sample]) -> None:
+    (batch,) = make_loader(samples[:2], batch_size=16).batches(0)
+    assert len(batch.sample_ids) == 2
+
+
+def test_broken_photograph_surfaces_in_the_caller_by_name(samples: list[Sample]) -> None:
+    samples[4].path.write_bytes(b"not an image")
+    with pytest.raises(ImageDecodeError, match=r"4\.png: is no JPEG"):
+        list(make_loader(samples, batch_size=10).batches(0))
+
+
+def loader_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("featherface-loader")]
+
+
+def test_closing_stops_the_threads(samples: list[Sample]) -> None:
+    batches = make_loader(samples, batch_size=1, num_threads=2).batches(0)
+    next(batches)
+    assert loader_threads()
+    batches.close()  # type: ignore[attr-defined]  # a generator
+    assert not loader_threads()
+
+
+def test_threads_are_gone_after_an_epoch_and_after_an_error(samples: list[Sample]) -> None:
+    list(make_loader(samples).batches(0))
+    assert not loader_threads()
+    samples[0].path.unlink()
+    with pytest.raises(ImageDecodeError):
+        list(make_loader(samples, batch_size=10).batches(0))
+    assert not loader_threads()
+
+
+def test_no_samples_are_refused() -> None:
+    with pytest.raises(DataError, match="there is no photograph to train on"):
+        make_loader([])
+
+
+@pytest.mark.parametrize("name", ["batch_size", "num_threads", "num_prefetched"])
+def test_counts_below_one_are_refused(samples: list[Sample], name: str) -> None:
+    with pytest.raises(ValueError, match="must be at least 1"):
+        make_loader(samples, **{name: 0})
+
+
+def view(num_faces: int) -> LabeledImage:
+    return LabeledImage(
+        image=np.zeros((32, 32, 3), np.uint8),
+        boxes_xyxy=np.full((num_faces, 4), 5, np.float32),
+        landmarks_xy=np.full((num_faces, 5, 2), 6, np.float32),
+        has_landmarks=np.ones(num_faces, np.bool_),
+        is_ignored=np.arange(num_faces) % 2 == 1,
+    )
+
+
+def test_faces_are_padded_to_the_view_with_most() -> None:
+    batch = collate([view(0), view(3)], ["a", "b"])
+    targets = batch.targets
+    assert targets.is_face.tolist() == [[False] * 3, [True, False, True]]
+    assert targets.is_ignored.tolist() == [[False] * 3, [False, True, False]]
+    assert targets.has_landmarks.tolist() == [[False] * 3, [True] * 3]
+    assert not targets.gt_boxes_xyxy[0].any()
+    assert (targets.gt_boxes_xyxy[1] == 5).all()
+    assert (targets.gt_landmarks_xy[1] == 6).all()
+    assert batch.sample_ids == ("a", "b")
+
+
+def test_batch_without_any_face_has_no_columns() -> None:
+    targets = collate([view(0)], ["a"]).targets
+    assert targets.gt_boxes_xyxy.shape == (1, 0, 4)
+    assert targets.is_face.shape == (1, 0)
