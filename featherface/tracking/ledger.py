@@ -62,11 +62,12 @@ def append(
 def champions(entries: Iterable[LedgerEntry]) -> list[str]:
     """The champions that a rollback can go through, the present one last.
 
-    A promotion goes on top; a rollback takes off what is above the version it went back to.
+    A promotion goes on top. A rollback takes off what is above the version it went back to, and so does an
+    earlier champion that was found in place: a rollback that broke off, or one by hand.
     """
     stack: list[str] = []
     for entry in entries:
-        if entry.action == "rollback" and entry.version in stack:
+        if entry.action != "promote" and entry.version in stack:
             while stack[-1] != entry.version:
                 stack.pop()
         elif not stack or stack[-1] != entry.version:

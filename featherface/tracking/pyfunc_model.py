@@ -7,11 +7,8 @@ Out: a table with one row a face.
 
 from __future__ import annotations
 
-from typing import Any
-
 import mlflow
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
@@ -22,25 +19,20 @@ from featherface.tracking.packaging import FACE_COLUMNS, IMAGE_COLUMN, INPUT
 class ServedDetector(PythonModel):
     """Faces of a batch of images."""
 
-    # MLflow checks the input against the named tensor of the signature; its other check, by type hints, knows
-    # no arrays and would refuse ours.
+    # MLflow checks the input against the named tensor of the signature. Its other check goes by type hints
+    # and knows no arrays: it would warn at every load about a missing hint, and about ours.
     _skip_type_hint_validation = True
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the ONNX file that lies in the model."""
         self._detector = FaceDetector(model=context.artifacts["onnx"])
 
-    def predict(
-        self,
-        context: PythonModelContext,  # noqa: ARG002 - MLflow's signature
-        model_input: dict[str, npt.NDArray[np.uint8]],
-        params: dict[str, Any] | None = None,  # noqa: ARG002 - MLflow's signature
-    ) -> pd.DataFrame:
+    def predict(self, context, model_input, params=None) -> pd.DataFrame:  # type: ignore[no-untyped-def]  # noqa: ARG002
         """Find the faces of every image.
 
         Args:
             context: not used after loading.
-            model_input: `images`, (B, H, W, 3) uint8 RGB.
+            model_input: a mapping; `images` is a (B, H, W, 3) uint8 RGB array.
             params: none exist.
 
         Returns:
@@ -50,7 +42,7 @@ class ServedDetector(PythonModel):
         found = [self._detector.detect(image) for image in np.asarray(model_input[INPUT])]
         numbers = [
             np.concatenate(
-                [faces.boxes_xyxy, faces.scores[:, None], faces.landmarks_xy.reshape(len(faces), -1)], axis=1
+                [faces.boxes_xyxy, faces.scores[:, None], faces.landmarks_xy.reshape(-1, 10)], axis=1
             )  # (N, 15)
             for faces in found
         ]

@@ -36,15 +36,16 @@ _MODEL_URI = re.compile(r"models:/(?P<name>[^@/]+)(?:@(?P<alias>[\w-]+)|/(?P<ver
 
 
 class ModelRegistry:
-    """The versions of one registered model.
+    """The versions of one registered model, in the store that `configure` made MLflow's own.
+
+    No other store can be named: MLflow finds a version's model through its default, whatever the client says.
 
     Args:
-        uri: of the tracking store that holds the registry; None: where `configure` pointed MLflow.
         name: the registered model.
     """
 
-    def __init__(self, uri: str | None = None, *, name: str = MODEL_NAME) -> None:
-        self._client = MlflowClient(uri, uri)
+    def __init__(self, name: str = MODEL_NAME) -> None:
+        self._client = MlflowClient()
         self.name = name
 
     def register_student(
