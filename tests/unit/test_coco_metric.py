@@ -109,6 +109,12 @@ def test_perfect_detections_score_1() -> None:
     assert values["ap_large"] == -1.0  # no large face to find
 
 
+def test_overlap_exactly_at_the_threshold_is_a_match() -> None:
+    image = (np.array([[0.0, 0, 20, 10, 0.9]]), np.array([[0.0, 0, 10, 10]]), np.zeros(1, bool))
+    assert measure([image])["ap50"] == pytest.approx(1.0)
+    assert measure([image]) == measure_directly([image])
+
+
 def test_ignored_face_is_neither_asked_for_nor_punished() -> None:
     faces = np.array([[10.0, 10, 20, 20], [100, 100, 40, 40]])
     rows = np.array([[100.0, 100, 40, 40, 0.95], [101, 101, 39, 39, 0.94], [10, 10, 20, 20, 0.9]])

@@ -154,6 +154,18 @@ def test_scores_are_stretched_over_the_whole_set() -> None:
     assert average_precision(predictions, one_image([FACE], easy=[0])).easy == 1.0
 
 
+def test_precision_and_recall_are_sampled_at_1000_thresholds() -> None:
+    # A false positive within the first step below the best score cannot be told from it; one step lower it can.
+    ground_truth = one_image([FACE], easy=[0])
+    last = [90, 90, 5, 5, 0.0]
+    within = average_precision(rows([*FACE, 1.0], [80, 80, 5, 5, 0.9991], last), ground_truth)
+    below = average_precision(rows([*FACE, 1.0], [80, 80, 5, 5, 0.9989], last), ground_truth)
+    assert (within.easy, below.easy) == (0.5, 1.0)
+    thresholds = within.curves["easy"].thresholds
+    assert len(thresholds) == 1000
+    assert (thresholds[0], thresholds[-1]) == (0.999, 0.0)
+
+
 def test_constant_scores_are_defined_and_noted() -> None:
     result = average_precision(
         rows([*FACE, 0.3], [80, 80, 5, 5, 0.3]), one_image([FACE, [50, 50, 9, 9]], easy=[0, 1])
