@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featherface.errors import DataError
+from featherface.imaging import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 SETTINGS = ("easy", "medium", "hard")
 """The official levels of difficulty; each counts the faces of the one before it and more."""
-
-_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +68,7 @@ def image_key(path: str) -> str:
     """
     parts = PurePosixPath(path.replace("\\", "/")).parts[-2:]
     key = PurePosixPath(*parts)
-    return str(key.with_suffix("")) if key.suffix.lower() in _IMAGE_SUFFIXES else str(key)
+    return str(key.with_suffix("")) if key.suffix.lower() in IMAGE_SUFFIXES else str(key)
 
 
 def load_ground_truth(directory: Path | str) -> WiderGroundTruth:

@@ -91,5 +91,5 @@ def wider_table(result: WiderResult) -> str:
 def _rows(title: str, names: list[str], values: list[float]) -> list[str]:
     return [
         title.ljust(12) + "".join(f"{name:>11}" for name in names),
-        "AP %".ljust(12) + "".join(f"{100 * value:>11.2f}" for value in values),
+        "percent".ljust(12) + "".join(f"{100 * value:>11.2f}" for value in values),
     ]

@@ -155,7 +155,7 @@ def test_scores_are_stretched_over_the_whole_set() -> None:
 
 
 def test_precision_and_recall_are_sampled_at_1000_thresholds() -> None:
-    # A false positive within the first step below the best score cannot be told from it; one step lower it can.
+    # A false positive within the first step below the best score cannot be told from it; one below it can.
     ground_truth = one_image([FACE], easy=[0])
     last = [90, 90, 5, 5, 0.0]
     within = average_precision(rows([*FACE, 1.0], [80, 80, 5, 5, 0.9991], last), ground_truth)
