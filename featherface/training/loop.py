@@ -241,7 +241,7 @@ def _not_finite(run: TrainingState, batch: Batch, what: str) -> FeatherFaceError
 def _summary(run: TrainingState) -> dict[str, float]:
     means = {name: total / run.recipe.steps_per_epoch for name, total in run.sums.items()}
     lr = run.learning_rate.at((run.epoch + 1) * run.recipe.steps_per_epoch - 1)
-    return {"epoch": run.epoch, "lr": lr, "loss": sum(means.values()), **means}
+    return {"epoch": float(run.epoch), "lr": lr, "loss": sum(means.values()), **means}
 
 
 def _epoch_report(run: TrainingState, images_per_s: float) -> EpochReport:

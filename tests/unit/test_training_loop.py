@@ -177,14 +177,14 @@ def test_run_killed_at_a_step_ends_with_the_same_bits(killed_at: int, optimizer:
 
     path = tmp_path / "training.pt"
     with pytest.raises(Killed):
-        Experiment(optimizer=optimizer).run(path, every_s=0, on_step=killer(killed_at))
+        Experiment(optimizer=optimizer).run(path, every_s=0.0, on_step=killer(killed_at))
     torch.manual_seed(99)  # another process has another state
     resumed = Experiment(optimizer=optimizer)
     nn.init.zeros_(resumed.network.head.weight)
     if killed_at == 0:  # killed before the first checkpoint: nothing to go on from
         assert not path.exists()
         resumed = Experiment(optimizer=optimizer)
-    result = resumed.run(path, every_s=0)
+    result = resumed.run(path, every_s=0.0)
     assert_same_bits(resumed.state(result), whole.state(expected))
     assert result.history == expected.history
     # Killed before the checkpoint of that step was written, so that step is taken again, and none before it.
@@ -267,7 +267,7 @@ def test_loss_that_is_not_finite_stops_with_epoch_batch_and_images(tmp_path: Pat
     with pytest.raises(
         FeatherFaceError, match=r"epoch 2, batch 3 \(images 1_2_a\.jpg, 1_2_b\.jpg\): fit = .*box = nan"
     ):
-        experiment.run(path, every_s=0)
+        experiment.run(path, every_s=0.0)
     survivor = Experiment()
     survivor.run(path)
     assert survivor.seen[0] == "1_2_a.jpg"
@@ -377,4 +377,4 @@ if __name__ == "__main__":
         if report.step == int(sys.argv[2]):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Experiment().run(Path(sys.argv[1]), every_s=0, on_step=_kill_me)
+    Experiment().run(Path(sys.argv[1]), every_s=0.0, on_step=_kill_me)
