@@ -247,6 +247,20 @@ def test_long_side_is_exact_and_the_scale_says_what_happened() -> None:
     assert scale_xy == (150 / 301, 50 / 100)
 
 
+def test_shrinking_averages_instead_of_picking_pixels() -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 200
+    np.testing.assert_array_equal(resize_long_side(stripes, 32)[0], np.full((32, 32, 3), 100))
+
+
+def test_enlarging_interpolates() -> None:
+    step = np.zeros((1, 2, 3), np.uint8)
+    step[:, 1] = 200
+    enlarged = resize_long_side(step, 8)[0][0, :, 0].astype(int)
+    assert (np.diff(enlarged) >= 0).all()
+    assert len(set(enlarged.tolist())) > 2
+
+
 def test_thin_image_keeps_a_pixel() -> None:
     assert resize_long_side(np.zeros((1, 2000, 3), np.uint8), 100)[0].shape == (1, 100, 3)
 

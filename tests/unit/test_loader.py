@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,12 @@ def test_epochs_differ_in_order_and_views(samples: list[Sample]) -> None:
     assert sorted(first.sample_ids) == sorted(second.sample_ids)
     place = second.sample_ids.index(first.sample_ids[0])
     assert not torch.equal(first.images[0], second.images[place])
+
+
+def test_only_sample_of_a_set_has_another_view_in_every_epoch(samples: list[Sample]) -> None:
+    loader = make_loader(samples[:1])
+    views = [next(loader.batches(epoch)).images for epoch in range(2)]
+    assert not torch.equal(*views)
 
 
 def test_resumed_epoch_equals_the_rest_of_the_whole_one_bit_for_bit(samples: list[Sample]) -> None:
@@ -170,6 +177,29 @@ def test_closing_stops_the_threads(samples: list[Sample]) -> None:
     assert loader_threads()
     batches.close()  # type: ignore[attr-defined]  # a generator
     assert not loader_threads()
+
+
+def test_closing_prepares_no_further_batches(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, closing = count_reads(monkeypatch), threading.Event()
+    read_image = loader_module.read_image
+
+    def second_read_waits_for_the_end(path: Path) -> np.ndarray:
+        if reads:
+            assert closing.wait(timeout=60)
+        return read_image(path)
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            closing.set()
+            super().shutdown(wait=wait)
+
+    monkeypatch.setattr(loader_module, "read_image", second_read_waits_for_the_end)
+    monkeypatch.setattr(loader_module, "ThreadPoolExecutor", Pool)
+    batches = make_loader(samples, batch_size=1, num_prefetched=8).batches(0)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]  # a generator
+    assert len(reads) <= 2
 
 
 def test_threads_are_gone_after_an_epoch_and_after_an_error(samples: list[Sample]) -> None:

@@ -18,7 +18,9 @@ SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "wider
 
 TRAIN = """\
 e/good.png
-4
+6
+-3 5 10 10 0 0 0 0 0 0
+-0.5 5 80.9 10 0 0 0 0 0 0
 2 3 20 10 0 0 0 0 0 0
 70 30 30 10 0 0 0 1 0 0
 100 5 10 10 0 0 0 0 0 0
@@ -82,21 +84,21 @@ def test_faces_are_counted_by_what_is_odd_about_them(report: ValidationReport) -
         "unreadable images": 1,
         "images without annotation": 2,
         "images without faces": 1,
-        "faces": 7,
+        "faces": 9,
         "faces with landmarks": 1,
         "faces flagged invalid": 1,
         "boxes without area": 1,
         "boxes outside the image": 1,
-        "boxes partly outside": 2,
+        "boxes partly outside": 3,
         "unknown flag values": 1,
-        "most faces in an image": 4,
+        "most faces in an image": 6,
     }
 
 
 def test_faces_are_counted_by_height(report: ValidationReport) -> None:
     assert report.splits["train"].faces_by_height() == {
         "0-8": 3,
-        "8-16": 3,
+        "8-16": 5,
         "16-32": 0,
         "32-64": 0,
         "64-128": 0,
@@ -110,7 +112,7 @@ def test_report_is_json_with_sizes_and_files(report: ValidationReport) -> None:
     train = read_back["splits"]["train"]
     assert train["image_sizes"] == {"80x40": 3}
     assert train["files"]["missing"] == ["e/gone.png"]
-    assert train["faces_by_height_px"]["8-16"] == 3
+    assert train["faces_by_height_px"]["8-16"] == 5
     assert train["boxes_without_area"] == 1
     assert read_back["duplicates_across_splits"] == 1
     assert read_back["is_usable"] is False

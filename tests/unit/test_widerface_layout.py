@@ -238,6 +238,9 @@ def test_split_does_not_depend_on_order_or_suffix_but_on_the_seed() -> None:
     samples = make_samples({"a": 30, "b": 30})
     dev = set(names(split_dev(samples, fraction=0.2, seed=1)[1]))
     assert set(names(split_dev(samples[::-1], fraction=0.2, seed=1)[1])) == dev
+    small = make_samples({"a": 2, "b": 1, "c": 1})
+    forward, backward = (split_dev(s, fraction=0.25, seed=1)[1] for s in (small, small[::-1]))
+    assert names(forward) == names(backward)
     as_webp = split_dev(make_samples({"a": 30, "b": 30}, ".webp"), fraction=0.2, seed=1)[1]
     assert {name.replace(".webp", ".jpg") for name in names(as_webp)} == dev
     assert set(names(split_dev(samples, fraction=0.2, seed=2)[1])) != dev
