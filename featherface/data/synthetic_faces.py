@@ -1,15 +1,12 @@
-"""Draws a head: skin, features, light. Hair and what people wear on their heads are in `synthetic_hair`."""
+"""Draws a head: skin, eyes, nose, mouth. Hair and hats are in `synthetic_hair`, shadows in `synthetic_light`."""
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from featherface.data.synthetic_canvas import (
-    Points,
     Surface,
     ellipse,
-    fill_mask,
     mix,
     points,
     scaled,
@@ -17,6 +14,7 @@ from featherface.data.synthetic_canvas import (
 )
 from featherface.data.synthetic_hair import draw_back_hair, draw_front_hair, draw_headwear
 from featherface.data.synthetic_heads import EYE_X, EYE_Y, MOUTH_Y, NOSE_Y, Head, Pose
+from featherface.data.synthetic_light import light_from_one_side, model_skin
 from featherface.data.synthetic_people import Look
 
 _ENLARGED_FACE_PX = 90
@@ -55,7 +53,7 @@ def draw_head(surface: Surface, pose: Pose, look: Look, *, side_light: float, la
 
 
 def _draw(surface: Surface, head: Head, side_light: float, label: int) -> None:
-    look = head.look
+    look, before = head.look, surface.rgb.copy()
     draw_back_hair(surface, head)
     _ears(surface, head, label)
     surface.polygon(head.skin, look.skin, label=label)
@@ -68,13 +66,15 @@ def _draw(surface: Surface, head: Head, side_light: float, label: int) -> None:
             _eye(surface, head, side)
     _nose(surface, head)
     _mouth(surface, head)
-    _model(surface, head, side_light)
+    model_skin(surface, head)
     draw_front_hair(surface, head)
     if look.has_mask:
         _mask(surface, head)
     if look.eyewear != "none":
         _glasses(surface, head)
     draw_headwear(surface, head)
+    if side_light:
+        light_from_one_side(surface, head, side_light, (surface.rgb != before).any(axis=2))
 
 
 def _ears(surface: Surface, head: Head, label: int) -> None:
@@ -256,42 +256,3 @@ def _glasses(surface: Surface, head: Head) -> None:
     surface.stroke(
         head.on_face(points((-0.09, EYE_Y - 0.06), (0.09, EYE_Y - 0.06)), 0.14), look.eyewear_color, thickness
     )
-
-
-def _model(surface: Surface, head: Head, side_light: float) -> None:
-    """Multiply the head by soft light: sockets, cheeks, the edge of the face, a lamp at one side."""
-    step = max(1, round(head.pose.unit_px / 20))
-    height, width = surface.hw
-    light = np.full((-(-height // step), -(-width // step)), 128, np.uint8)
-
-    def tint(shape: Points, value: int) -> None:
-        fill_mask(light, shape / step, value)
-
-    tint(head.skin, 112)
-    tint(head.on_face(head.shrunk(0.86)), 130)
-    tint(head.on_face(ellipse(0.0, -0.6, 0.42, 0.2)), 138)
-    for side in (-1, 1):
-        if head.is_seen(side * 0.36, 0.2):
-            tint(head.on_face(ellipse(side * 0.38, 0.18, 0.2, 0.16)), 140)
-            tint(head.on_face(ellipse(side * 0.22, -0.14, 0.12, 0.1)), 116)
-    tint(head.on_face(ellipse(0.0, NOSE_Y + 0.12, 0.15, 0.05)), 104)
-    tint(head.on_face(ellipse(0.0, 0.7, 0.2, 0.05)), 112)
-    tint(head.on_face(points((-0.05, -0.2), (0.05, -0.2), (0.09, 0.22), (-0.09, 0.22)), 0.1), 146)
-    light = cv2.GaussianBlur(light, (0, 0), 1.9).astype(np.uint8)
-    if side_light:
-        lamp = np.full_like(light, 128)
-        sign = 1 if side_light > 0 else -1
-        dark = points((-sign * 2.0, -2.0), (-sign * 0.05, -2.0), (-sign * 0.05, 2.0), (-sign * 2.0, 2.0))
-        fill_mask(
-            lamp, head.upright(dark, (head.pose.x, head.pose.y)) / step, round(128 - 92 * abs(side_light))
-        )
-        lamp = cv2.GaussianBlur(lamp, (0, 0), 5.0).astype(np.uint8)
-        light = (light.astype(np.uint16) * lamp >> 7).clip(0, 255).astype(np.uint8)
-    large = cv2.resize(
-        light, (light.shape[1] * step, light.shape[0] * step), interpolation=cv2.INTER_LINEAR_EXACT
-    )
-    mask = np.zeros((height, width), np.uint8)
-    for shape in (head.skin, head.skull(-0.02)):
-        fill_mask(mask, shape, 255)
-    gain = 128 + ((large[:height, :width].astype(np.int32) - 128) * mask) // 255
-    surface.rgb[:] = np.minimum(surface.rgb * gain[..., None] >> 7, 255)

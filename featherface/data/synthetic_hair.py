@@ -64,9 +64,12 @@ def draw_front_hair(surface: Surface, head: Head) -> None:
         surface.polygon(head.on_face(smooth(shape, 1), 0.03), look.hair_color)
     elif look.hair == "receding":
         for side in (-1, 1):
-            temple = points((side * width, -0.3), (side * width * 1.02, -0.62), (side * width * 0.78, -0.86),
-                            (side * width * 0.9, -0.4))  # fmt: skip
-            surface.polygon(head.on_face(smooth(temple, 1)), look.hair_color)
+            if head.is_far(side):
+                continue
+            edge = side * width
+            inner = head.on_face(points((edge * 0.78, -0.86), (edge * 0.9, -0.4)))
+            outer = head.at_depth(points((edge * 1.06, -0.3), (edge * 1.04, -0.66)), -0.24)
+            surface.polygon(smooth(np.concatenate([inner, outer]), 1), look.hair_color)
         peak = points((-0.2, -1.04), (0.2, -1.04), (0.08, -0.84), (-0.08, -0.84))
         surface.polygon(head.on_face(smooth(peak)), look.hair_color)
     else:
@@ -118,6 +121,8 @@ def _parting(surface: Surface, head: Head) -> None:
     start = side * (0.0 if look.hair in ("long", "wavy") else 0.3)
     reach = 0.2 if look.hair in ("long", "wavy") else -0.42
     for sign in (-1, 1):
+        if head.is_far(sign):
+            continue
         edge = sign * width
         inner = points((start, -1.14), (start, -0.97), ((start + edge) * 0.55, -0.84 + look.fringe * 0.3),
                        (edge * 0.86, -0.5), (edge * 0.92, reach))  # fmt: skip
@@ -238,6 +243,8 @@ def _cloth_in_front(surface: Surface, head: Head) -> None:
     """Draw a ring of cloth around the face: outer edge the silhouette, inner edge the open oval."""
     look, width = head.look, head.look.face_width
     for side in (-1, 1):
+        if head.is_far(side):
+            continue
         edge = side * width
         outer = points(
             (0.0, -1.22), (edge * 0.9, -1.05), (edge * 1.16, -0.3), (edge * 1.12, 0.4), (edge * 0.8, 1.0),

@@ -80,9 +80,28 @@ class Head:
         return _RIM_Z + _FRONT_Z * lifted
 
     def on_face(self, shape: Points, raised: float = 0.0) -> Points:
-        """Return the pixels of a (N, 2) shape drawn on the skin, or `raised` above it."""
-        x, y = shape[:, 0], shape[:, 1]
+        """Return the pixels of a (N, 2) shape drawn on the skin, or `raised` above it.
+
+        What would be on the side turned away is drawn onto the edge that is just seen.
+        """
+        y = shape[:, 1]
+        x = self._pulled_into_view(shape[:, 0], y)
         return self.project(x, y, self.surface_z(x, y) + raised)
+
+    def _pulled_into_view(self, x: Points, y: Points) -> Points:
+        (cos_yaw, sin_yaw), _ = self._angles
+        if sin_yaw == 0.0:
+            return x
+        # Where the normal of the ellipse (x / width, z / depth) is at a right angle to the line of sight.
+        width = self.look.face_width + 0.09
+        slant = float(np.sqrt(width * width * cos_yaw * cos_yaw + _FRONT_Z * _FRONT_Z * sin_yaw * sin_yaw))
+        edge = np.sqrt(np.maximum(1.0 - y * y / 1.82, 0.0)) * (width * width * cos_yaw / slant)
+        visible: Points = np.minimum(x, edge) if sin_yaw > 0 else np.maximum(x, -edge)
+        return visible
+
+    def is_far(self, side: int) -> bool:
+        """Whether this half of the head (-1 left, 1 right) is turned away."""
+        return side * self.pose.yaw > 18
 
     def at_depth(self, shape: Points, z: float) -> Points:
         """Return the pixels of a flat (N, 2) shape parallel to the face."""

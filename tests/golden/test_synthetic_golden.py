@@ -1,8 +1,8 @@
 """The bytes of a tiny procedural data set, frozen.
 
-`data.dvc` promises that a fresh clone generates the same bytes, so a difference here is a new version of the data:
-run `make golden`, regenerate `data.dvc`, and say in the changelog why. A difference without a change of ours comes
-from numpy, OpenCV or its JPEG encoder: keep the pinned version, or refresh in the same way.
+`data.dvc` promises that a fresh clone generates the same bytes, so a difference here is a new version of the
+data: run `make golden`, regenerate `data.dvc`, and say in the changelog why. A difference without a change of
+ours comes from numpy, OpenCV or its JPEG encoder: keep the pinned version, or refresh in the same way.
 """
 
 from __future__ import annotations
