@@ -1,4 +1,4 @@
-"""Draws a head: skin, eyes, nose, mouth. Hair and hats are in `synthetic_hair`, shadows in `synthetic_light`."""
+"""Draws a head: skin, eyes, nose, mouth. Hair and hats: `synthetic_hair`; shadows: `synthetic_light`."""
 
 from __future__ import annotations
 
