@@ -50,7 +50,7 @@ class FeatureReuse(nn.Module):
         cosines = gram / (lengths[:, :, None] * lengths[:, None, :])
         routing = (cosines / self.temperature).softmax(dim=-1)
         routed_square = ((routing @ gram) * routing).sum(dim=(1, 2)).clamp(min=_TINY)
-        shrink = (squares.sum(dim=1) / routed_square).clamp(min=_TINY, max=1).sqrt()
+        shrink = (squares.sum(dim=1) / routed_square).clamp(min=_TINY, max=1.0).sqrt()
         mixed = (self.mix * shrink)[:, None, None] * (routing @ rows)
         return ((1 - self.mix) * rows + mixed).reshape(x.shape)
 

@@ -18,7 +18,7 @@ SHARED = "shared"
 _NUM_INPUTS = {"p4_td": 2, "p3_out": 2, "p4_out": 3, "p5_out": 2}
 _EPSILON = 1e-4
 
-NodeActivation: TypeAlias = Callable[[Tensor], Tensor]
+MapFunction: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class Fusion(nn.Module):
@@ -83,6 +83,7 @@ class BiFPNRepeat(nn.Module):
         p5_weights: length of the weight vector of `p5_out`; 3 where a published checkpoint must load.
         dilute: as in `Fusion`.
         activation: applied to the fused map before the convolution.
+        down: halves a map; None: `downsample`.
     """
 
     def __init__(
@@ -91,11 +92,13 @@ class BiFPNRepeat(nn.Module):
         make_conv: Callable[[], NodeConv],
         share_nodes: bool,
         p5_weights: int,
-        activation: NodeActivation,
+        activation: MapFunction,
         dilute: bool = False,
+        down: MapFunction | None = None,
     ) -> None:
         super().__init__()
         self.activation = activation
+        self.down = down or downsample
         if share_nodes:
             self.convs = nn.ModuleDict({SHARED: make_conv()})
             self.fusions = nn.ModuleDict({SHARED: Fusion(3)})
@@ -110,8 +113,8 @@ class BiFPNRepeat(nn.Module):
         _, p4_again, p5_again = upward
         p4_td = self._node("p4_td", p4, upsample(p5))
         p3_out = self._node("p3_out", p3, upsample(p4_td))
-        p4_out = self._node("p4_out", p4_again, p4_td, downsample(p3_out))
-        p5_out = self._node("p5_out", p5_again, downsample(p4_out))
+        p4_out = self._node("p4_out", p4_again, p4_td, self.down(p3_out))
+        p5_out = self._node("p5_out", p5_again, self.down(p4_out))
         return p3_out, p4_out, p5_out
 
     def _node(self, name: str, *maps: Tensor) -> Tensor:
@@ -166,5 +169,16 @@ def upsample(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C 2*H 2*W"]:
 
 
 def downsample(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
-    """Max pool 3x3 with step 2; right and bottom padded with zeros, which win over negative values."""
-    return F.max_pool2d(F.pad(x, (0, 1, 0, 1)), 3, 2)
+    """Max pool 3x3 with step 2 of a map with even sides; windows that reach over the border end there."""
+    return F.max_pool2d(x, 3, 2, ceil_mode=True)
+
+
+def downsample_over_zeros(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
+    """Like `downsample`, but beyond the right and bottom border are zeros, which win over negative values.
+
+    The published weights were trained so. The zeros are not put there by `F.pad`: onnxruntime (1.31, basic
+    optimizations) merges a Pad into the MaxPool behind it, whose own padding is minus infinity.
+    """
+    x = torch.cat((x, torch.zeros_like(x[..., :1])), dim=-1)
+    x = torch.cat((x, torch.zeros_like(x[..., :1, :])), dim=-2)
+    return F.max_pool2d(x, 3, 2)

@@ -16,7 +16,7 @@ from featherface.models.deformable import DeformableConv2d
 from featherface.models.detector import FeatherFace
 from featherface.models.head import Head
 from featherface.models.layers import ChannelShuffle, ConvBNAct, PerLevel, ShuffleBlock, leaky_relu, relu
-from featherface.models.neck import BiFPN, BiFPNRepeat, NodeConv
+from featherface.models.neck import BiFPN, BiFPNRepeat, NodeConv, downsample_over_zeros
 from featherface.models.priors import MIN_SIZES_PX, STRIDES
 
 
@@ -95,5 +95,6 @@ def _published_repeat(channels: int) -> BiFPNRepeat:
         share_nodes=False,
         p5_weights=3,
         dilute=True,
+        down=downsample_over_zeros,
         activation=F.silu,
     )
