@@ -6,7 +6,6 @@ or it did not happen. Archives come from the network and are not trusted.
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 import tempfile
@@ -52,7 +51,7 @@ class _Entry:
 
 
 def import_widerface(source: Path | str, destination: Path | str) -> ImportSummary:
-    """Hard-link, copy or unpack WIDER FACE into `destination`, with a progress bar on a terminal.
+    """Copy or unpack WIDER FACE into `destination`, with a progress bar on a terminal.
 
     `source` holds `WIDER_train`, `WIDER_val`, `wider_face_split` and perhaps `ground_truth`, as folders or as
     the official archives; one split is enough. Other files are left behind.
@@ -63,7 +62,7 @@ def import_widerface(source: Path | str, destination: Path | str) -> ImportSumma
 
     Raises:
         DataError: nothing to import, an archive that is broken, climbs out of its folder, has links or
-        explodes,     malformed annotations, a destination that is in use or cannot be written to.
+        explodes, malformed annotations, a destination that is in use or cannot be written to.
     """
     source, destination = Path(source), Path(destination).resolve()
     if not source.is_dir():
@@ -145,20 +144,17 @@ def _folder_entries(source: Path) -> Iterator[_Entry]:
     for path in (path for pattern in patterns for path in source.glob(pattern)):
         target = _layout_target(PurePosixPath(path.relative_to(source).as_posix()))
         if target is not None and path.is_file():
-            yield _Entry(target, _Linker(path.resolve()))
+            yield _Entry(target, _Copier(path))
 
 
 @dataclass(frozen=True)
-class _Linker:
-    """Hard-links a file, or copies it where that is impossible: another disk, or someone else's file."""
+class _Copier:
+    """Copies a file's content. A hard link would save the space, but DVC makes what it caches read-only: the owner's too."""
 
     path: Path
 
     def __call__(self, target: Path) -> None:
-        try:
-            os.link(self.path, target)
-        except OSError:
-            shutil.copyfile(self.path, target)
+        shutil.copyfile(self.path, target)
 
 
 @dataclass(frozen=True)
