@@ -17,7 +17,7 @@ from featherface.data.synthetic_canvas import (
     scaled,
     smooth,
 )
-from featherface.data.synthetic_props import CLUTTER, FACE_LIKE, blades, draw_car_front, draw_clock
+from featherface.data.synthetic_props import CLUTTER, FACE_LIKE, leaf_shape, draw_car_front, draw_clock
 
 Painter = Callable[[Surface, Dice], None]
 Area = tuple[float, float, float, float]
@@ -132,7 +132,7 @@ def paint_park(surface: Surface, dice: Dice) -> None:
         y = dice.uniform(horizon + 6, height)
         size = 2 + 8 * (y - horizon) / height
         color = scaled(lawn, dice.uniform(0.7, 1.3))
-        surface.detail(blades(dice, dice.uniform(0, width), y, size), color)
+        surface.detail(leaf_shape(dice, dice.uniform(0, width), y, size), color)
     roughen(surface, dice, 16, 24)
 
 
@@ -276,4 +276,4 @@ def _tree(surface: Surface, dice: Dice, x: float, y: float, size: float) -> None
     green = dice.jitter((68, 112, 56), 24)
     for _ in range(60):
         place_x, place_y = x + dice.bell(size * 0.9), y - size * 1.15 + dice.bell(size * 0.8)
-        surface.detail(blades(dice, place_x, place_y, size * 0.17), scaled(green, dice.uniform(0.6, 1.4)))
+        surface.detail(leaf_shape(dice, place_x, place_y, size * 0.17), scaled(green, dice.uniform(0.6, 1.4)))

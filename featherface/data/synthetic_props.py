@@ -253,7 +253,7 @@ def draw_occluder(
         surface.polygon(cup, dice.color(60, 240))
 
 
-def blades(dice: Dice, x: float, y: float, size: float) -> Points:
+def leaf_shape(dice: Dice, x: float, y: float, size: float) -> Points:
     """Return a leaf-shaped polygon for foliage."""
     shape = points((0.0, -1.0), (0.35, 0.0), (0.0, 1.0), (-0.35, 0.0)) * size
     return moved(turned(shape, dice.integer(0, 359)), x, y)
