@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from featherface.config import PromoteConfig
+from featherface.tracking.provenance import UNKNOWN
 
 # 0.705 - 0.7 is a hair above 0.005: a difference that equals a limit as written must pass.
 _ROUNDING = 1e-9
@@ -26,7 +27,7 @@ class Metrics:
     latency_ratio: float | None = None
     """Latency over the teacher's, both through ONNX Runtime in one interleaved run."""
     data_md5: str | None = None
-    """Version of the data that `mean_ap` was measured on; None: not known."""
+    """Version of the data that `mean_ap` was measured on; None or `unknown`: not known."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,12 @@ def _at_most(name: str, value: float | None, limit: float, *, low: float = 0) ->
 def _compare(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig) -> _Finding:
     if champion is None:
         return _Finding(True, "there is no champion yet, so the limits alone decide")
-    if challenger.data_md5 is None or champion.data_md5 is None or challenger.data_md5 != champion.data_md5:
+    ours, theirs = challenger.data_md5 or UNKNOWN, champion.data_md5 or UNKNOWN
+    if UNKNOWN in (ours, theirs) or ours != theirs:
         return _Finding(
             True,
-            f"the champion was scored on data version {champion.data_md5 or 'unknown'} and the challenger on "
-            f"{challenger.data_md5 or 'unknown'}: they cannot be compared, so the limits alone decide",
+            f"the champion was scored on data version {theirs} and the challenger on {ours}: "
+            "they cannot be compared, so the limits alone decide",
         )
     if champion.mean_ap is None or not _is_possible(champion.mean_ap, high=1):
         return _Finding(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -35,9 +35,8 @@ class LedgerEntry:
     reasons: tuple[str, ...] = ()
 
 
-def read_ledger(client: MlflowClient, name: str) -> list[LedgerEntry]:
-    """All entries of a registered model, oldest first."""
-    tags = client.get_registered_model(name).tags
+def read_ledger(tags: Mapping[str, str]) -> list[LedgerEntry]:
+    """All entries among the tags of a registered model, oldest first."""
     return [_parse(tags[key]) for key in sorted(tags) if key.startswith(PREFIX)]
 
 
@@ -73,6 +72,21 @@ def champions(entries: Iterable[LedgerEntry]) -> list[str]:
         elif not stack or stack[-1] != entry.version:
             stack.append(entry.version)
     return stack
+
+
+def champions_before(entries: Iterable[LedgerEntry], version: str, existing: Container[str]) -> list[str]:
+    """The champions before a version that are still there, the latest last.
+
+    Args:
+        entries: the ledger.
+        version: the champion to look below.
+        existing: the versions that were not deleted.
+    """
+    stack = champions(entries)
+    if version not in stack:
+        return []
+    below = stack[: len(stack) - 1 - stack[::-1].index(version)]
+    return [each for each in below if each in existing and each != version]
 
 
 def _parse(text: str) -> LedgerEntry:

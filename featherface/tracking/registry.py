@@ -6,14 +6,15 @@ one to be judged. This module only acts; whether a challenger is good enough is 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from mlflow import MlflowClient, artifacts
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
 from featherface.errors import ModelError
 from featherface.tracking import ledger
@@ -30,9 +31,15 @@ from featherface.tracking.versions import (
     RegisteredVersion,
     describe_version,
     readable_errors,
+    sha256_of,
 )
 
 _MODEL_URI = re.compile(r"models:/(?P<name>[^@/]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
+
+
+class _Snapshot(NamedTuple):
+    aliases: dict[str, str]
+    entries: list[ledger.LedgerEntry]
 
 
 class ModelRegistry:
@@ -67,18 +74,17 @@ class ModelRegistry:
         """
         if not onnx_path.is_file():
             raise ModelError(f"{onnx_path}: does not exist; `featherface run export` writes it")
-        digest = _sha256(onnx_path)
         with readable_errors(f"run {run_id}"):
             self._client.get_run(run_id)
         model_id = log_model(self._client, run_id, onnx_path, name=self.name, metrics=metrics, tags=tags)
-        if not self._exists():
+        if self._snapshot() is None:
             self._client.create_registered_model(self.name)
         created = self._client.create_model_version(
             self.name,
             source=f"models:/{model_id}",
             run_id=run_id,
             model_id=model_id,
-            tags={**tags, ONNX_SHA256: digest, STATUS: "pending"},
+            tags={**tags, ONNX_SHA256: sha256_of(onnx_path), STATUS: "pending"},
         )
         version = str(created.version)
         self._client.set_registered_model_alias(self.name, CHALLENGER, version)
@@ -90,8 +96,7 @@ class ModelRegistry:
         Raises:
             ModelError: there is no such version.
         """
-        self.get(version)
-        self._tag_decision(version, "rejected", reasons)
+        self._tag_decision(self._find(version).version, "rejected", reasons)
 
     def promote(self, version: str, reasons: Iterable[str] = ()) -> None:
         """Move `champion` to a version; the champion until now becomes `previous_champion`.
@@ -103,14 +108,15 @@ class ModelRegistry:
             ModelError: there is no such version.
         """
         reasons = tuple(reasons)
-        target = self.get(version).version
-        old = self._reconcile()
+        target = str(self._find(version).version)
+        snapshot = self._snapshot() or _Snapshot({}, [])
+        old = self._reconcile(snapshot)
         if old != target:
             if old is not None:
                 self._client.set_registered_model_alias(self.name, PREVIOUS_CHAMPION, old)
             self._client.set_registered_model_alias(self.name, CHAMPION, target)
             ledger.append(self._client, self.name, "promote", version=target, previous=old, reasons=reasons)
-        if self._aliases().get(CHALLENGER) == target:
+        if snapshot.aliases.get(CHALLENGER) == target:
             self._client.delete_registered_model_alias(self.name, CHALLENGER)
         self._tag_decision(target, "promoted", reasons)
 
@@ -124,11 +130,13 @@ class ModelRegistry:
             ModelError: there is no previous champion.
         """
         reasons = tuple(reasons)
-        current = self._reconcile() if self._exists() else None
+        snapshot = self._snapshot() or _Snapshot({}, [])
+        current = self._reconcile(snapshot)
         if current is None:
             raise ModelError(f"model '{self.name}' has no champion, so there is nothing to roll back")
-        earlier = self._earlier_champions(current)
-        marked = self._aliases().get(PREVIOUS_CHAMPION)
+        existing = {str(each.version) for each in self._search()}
+        earlier = ledger.champions_before(snapshot.entries, current, existing)
+        marked = snapshot.aliases.get(PREVIOUS_CHAMPION)
         if marked is not None and marked != current:
             target = marked
         elif earlier:
@@ -139,8 +147,12 @@ class ModelRegistry:
                 "`featherface registry list` shows what `featherface registry promote VERSION` can take"
             )
         self._client.set_registered_model_alias(self.name, CHAMPION, target)
-        ledger.append(self._client, self.name, "rollback", version=target, previous=current, reasons=reasons)
-        below = self._earlier_champions(target)
+        snapshot.entries.append(
+            ledger.append(
+                self._client, self.name, "rollback", version=target, previous=current, reasons=reasons
+            )
+        )
+        below = ledger.champions_before(snapshot.entries, target, existing)
         if below:
             self._client.set_registered_model_alias(self.name, PREVIOUS_CHAMPION, below[-1])
         elif marked is not None:
@@ -154,40 +166,35 @@ class ModelRegistry:
         Raises:
             ModelError: there is no such version.
         """
-        if not str(version).isdigit():
-            raise ModelError(
-                f"'{version}' is no version number of '{self.name}'; see `featherface registry list`"
-            )
-        with readable_errors(f"version {version} of model '{self.name}'"):
-            found = self._client.get_model_version(self.name, str(version))
+        found = self._find(version)
         return describe_version(self._client, found, found.aliases)
+
+    def find_version_of(self, onnx_path: Path) -> str | None:
+        """The newest version that is this very file, byte for byte; None: it was never registered."""
+        found = self._search(f" and tags.`{ONNX_SHA256}` = '{sha256_of(onnx_path)}'")
+        return str(found[0].version) if found else None
 
     def list_versions(self) -> list[RegisteredVersion]:
         """All versions, newest first; empty where nothing was ever registered."""
-        if not self._exists():
+        snapshot = self._snapshot()
+        if snapshot is None:
             return []
         aliases: dict[str, list[str]] = {}
-        for alias, version in self._aliases().items():
+        for alias, version in snapshot.aliases.items():
             aliases.setdefault(version, []).append(alias)
-        found: list[ModelVersion] = []
-        token = None
-        while True:
-            page = self._client.search_model_versions(f"name = '{self.name}'", page_token=token)
-            found.extend(page)
-            token = page.token
-            if not token:
-                break
-        found.sort(key=lambda version: int(version.version), reverse=True)
+        found = self._search()
         return [describe_version(self._client, each, aliases.get(str(each.version), [])) for each in found]
 
     def current_champion(self) -> RegisteredVersion | None:
         """The version in use; None while there is none."""
-        version = self._aliases().get(CHAMPION) if self._exists() else None
+        snapshot = self._snapshot()
+        version = snapshot.aliases.get(CHAMPION) if snapshot else None
         return None if version is None else self.get(version)
 
     def history(self) -> list[ledger.LedgerEntry]:
         """Every move of the champion, oldest first."""
-        return ledger.read_ledger(self._client, self.name) if self._exists() else []
+        snapshot = self._snapshot()
+        return snapshot.entries if snapshot else []
 
     def delete_version(self, version: str) -> None:
         """Delete a version that no alias points to.
@@ -195,35 +202,52 @@ class ModelRegistry:
         Raises:
             ModelError: there is no such version, or it has an alias: MLflow would silently drop that as well.
         """
-        aliases = self.get(version).aliases
+        aliases = self._find(version).aliases
         if aliases:
             raise ModelError(
                 f"version {version} of '{self.name}' is {', '.join(aliases)}, it stays; move the alias first"
             )
         self._client.delete_model_version(self.name, str(version))
 
-    def _exists(self) -> bool:
-        return bool(self._client.search_registered_models(f"name = '{self.name}'", max_results=1))
+    def _find(self, version: str) -> ModelVersion:
+        if not str(version).isdigit():
+            raise ModelError(
+                f"'{version}' is no version number of '{self.name}'; see `featherface registry list`"
+            )
+        with readable_errors(f"version {version} of model '{self.name}'"):
+            return self._client.get_model_version(self.name, str(version))
 
-    def _aliases(self) -> dict[str, str]:
-        aliases = self._client.get_registered_model(self.name).aliases
-        return {alias: str(version) for alias, version in aliases.items()}
+    def _search(self, condition: str = "") -> list[ModelVersion]:
+        """The versions that meet a condition, newest first; their aliases are not filled in."""
+        found: list[ModelVersion] = []
+        token = None
+        while True:
+            page = self._client.search_model_versions(f"name = '{self.name}'{condition}", page_token=token)
+            found.extend(page)
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda each: int(each.version), reverse=True)
 
-    def _reconcile(self) -> str | None:
+    def _snapshot(self) -> _Snapshot | None:
+        """Aliases and ledger in one call; None where nothing was ever registered."""
+        try:
+            model = self._client.get_registered_model(self.name)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        aliases = {alias: str(version) for alias, version in model.aliases.items()}
+        return _Snapshot(aliases, ledger.read_ledger(model.tags))
+
+    def _reconcile(self, snapshot: _Snapshot) -> str | None:
         """The champion; written down where the ledger does not know that it is."""
-        current = self._aliases().get(CHAMPION)
-        stack = ledger.champions(self.history())
+        current = snapshot.aliases.get(CHAMPION)
+        stack = ledger.champions(snapshot.entries)
         known = stack[-1] if stack else None
         if current is not None and current != known:
-            ledger.append(self._client, self.name, "observe", version=current, previous=known)
+            entry = ledger.append(self._client, self.name, "observe", version=current, previous=known)
+            snapshot.entries.append(entry)
         return current
-
-    def _earlier_champions(self, version: str) -> list[str]:
-        """The champions before a version that are still there, the latest last."""
-        stack = ledger.champions(self.history())
-        below = stack[: len(stack) - 1 - stack[::-1].index(version)] if version in stack else []
-        existing = {each.version for each in self.list_versions()}
-        return [each for each in below if each in existing and each != version]
 
     def _tag_decision(self, version: str, status: str, reasons: Iterable[str]) -> None:
         for key, value in ((STATUS, status), (REASONS, json.dumps(list(reasons)))):
@@ -245,7 +269,7 @@ def download_model(uri: str, *, root: Path = Path()) -> Path:
     match = _MODEL_URI.fullmatch(uri)
     if match is None:
         raise ModelError(
-            f"'{uri}' is no model address; use models:/{MODEL_NAME}@{CHAMPION} or models:/{MODEL_NAME}/3"
+            f"'{uri}' is no model address; use models:/featherface@champion or models:/featherface/3"
         )
     store = tracking_uri(root)
     database = Path(store.removeprefix("sqlite:///"))
@@ -265,18 +289,10 @@ def download_model(uri: str, *, root: Path = Path()) -> Path:
                 "`featherface registry list` shows its versions"
             )
         version = client.get_model_version(name, str(match["version"] or aliases[match["alias"]]))
-        path = Path(
-            artifacts.download_artifacts(
-                f"models:/{name}/{version.version}/artifacts/{ONNX_NAME}",
-                tracking_uri=store,
-                registry_uri=store,
-            )
-        )
+        # Not `models:/...`: such an address MLflow looks up in its default store, whatever it is told here.
+        folder = client.get_model_version_download_uri(name, version.version)
+        file = artifacts.download_artifacts(f"{folder}/artifacts/{ONNX_NAME}", tracking_uri=store)
         expected = version.tags.get(ONNX_SHA256)
-        if expected is not None and _sha256(path) != expected:
-            raise ModelError(f"{uri}: {path} is not the file that was registered; register the export again")
-    return path
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        if expected is not None and sha256_of(Path(file)) != expected:
+            raise ModelError(f"{uri}: {file} is not the file that was registered; register the export again")
+    return Path(file)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -49,11 +51,12 @@ def describe_version(client: MlflowClient, found: ModelVersion, aliases: Iterabl
         found: the version.
         aliases: those that point to it; a search does not fill in `found.aliases`.
     """
-    model_id = str(found.source).removeprefix("models:/")
+    scheme, _, model_id = str(found.source).partition(":/")
     try:
-        points = client.get_logged_model(model_id).metrics or []
+        # A version that was registered from outside has no logged model, and so no numbers.
+        points = (client.get_logged_model(model_id).metrics or []) if scheme == "models" else []
     except MlflowException:
-        points = []  # registered from outside, or its model was deleted: a version without numbers
+        points = []  # the logged model was deleted
     return RegisteredVersion(
         version=str(found.version),
         aliases=tuple(sorted(aliases)),
@@ -78,3 +81,8 @@ def readable_errors(what: str) -> Iterator[None]:
         raise ModelError(
             f"{what}: cannot be had ({reason}); `featherface registry list` shows what there is"
         ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file's bytes, as noted with every version."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -100,8 +100,9 @@ def test_a_champion_of_other_data_is_not_compared_and_that_is_said(champion_data
     assert "the limits alone decide" in decision.reasons[-1]
 
 
-def test_two_unknown_data_versions_are_not_taken_for_the_same() -> None:
-    unknown = replace(GOOD, data_md5=None)
+@pytest.mark.parametrize("data_md5", [None, "unknown", ""])
+def test_two_unknown_data_versions_are_not_taken_for_the_same(data_md5: str | None) -> None:
+    unknown = replace(GOOD, data_md5=data_md5)
     assert "cannot be compared" in judge(unknown, replace(unknown, mean_ap=0.9), GATE).reasons[-1]
 
 

@@ -158,6 +158,8 @@ def test_a_registered_student_is_served_without_pickle_and_without_this_checkout
     assert found.status == "pending"
     assert found.metrics == METRICS
     assert dict(found.tags).items() >= TAGS.items()
+    assert registry.find_version_of(onnx_path) == "1"
+    assert registry.find_version_of(write_detector(tmp_path / "other.onnx", face_logit=1.0)) is None
     source = Path(download_model("models:/featherface@challenger", root=tmp_path))
     assert source.read_bytes() == onnx_path.read_bytes()
     assert source == download_model("models:/featherface/1", root=tmp_path)
@@ -462,7 +464,11 @@ def test_a_file_that_was_changed_after_registration_is_refused(
 ) -> None:
     run_id = client.create_run(experiment_id(client)).info.run_id
     version = registry.register_student(run_id, onnx_path, metrics={}, tags={})
+    # The registry is the workspace's even where MLflow's own default is another.
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/nowhere.db")
+    os.environ.pop("MLFLOW_TRACKING_URI")
     path = download_model(f"models:/featherface/{version}", root=tmp_path)
+    assert not (tmp_path / "nowhere.db").exists()
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ModelError, match="is not the file that was registered"):
         download_model(f"models:/featherface/{version}", root=tmp_path)
