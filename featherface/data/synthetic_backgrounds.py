@@ -17,7 +17,7 @@ from featherface.data.synthetic_canvas import (
     scaled,
     smooth,
 )
-from featherface.data.synthetic_props import CLUTTER, FACE_LIKE, leaf_shape, draw_car_front, draw_clock
+from featherface.data.synthetic_props import CLUTTER, FACE_LIKE, draw_car_front, draw_clock, leaf_shape
 
 Painter = Callable[[Surface, Dice], None]
 Area = tuple[float, float, float, float]
