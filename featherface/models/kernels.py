@@ -75,7 +75,7 @@ def _gaussian(variance: float) -> Float64[np.ndarray, " taps"]:
 
 
 def _impulse_2d() -> Float64[np.ndarray, "taps taps"]:
-    return np.outer(_gaussian(0), _gaussian(0))
+    return np.outer(_gaussian(0.0), _gaussian(0.0))
 
 
 def _convolve_rows_and_columns(
