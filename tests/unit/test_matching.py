@@ -112,6 +112,13 @@ def test_ignored_face_smaller_than_all_priors_shields_the_one_it_would_have_matc
     assert matches.labels.tolist() == [[0, 0, -1, 0]]
 
 
+def test_small_ignored_face_shields_priors_half_as_good_as_its_best() -> None:
+    # 5 x 6 px across the border of the first two priors, overlaps 18/112 and 12/118 ...
+    assert match_priors(PRIORS, make_targets([[]], [[[7, 2, 12, 8]]])).labels.tolist() == [[-1, -1, 0, 0]]
+    # ... and 24/106 and 6/124.
+    assert match_priors(PRIORS, make_targets([[]], [[[6, 2, 11, 8]]])).labels.tolist() == [[-1, 0, 0, 0]]
+
+
 def test_ignored_face_larger_than_a_prior_ignores_all_priors_inside() -> None:
     matches = match_priors(PRIORS, make_targets([[]], [[[-100, -100, 100, 100]]]))
     assert matches.labels.tolist() == [[-1, -1, -1, -1]]
