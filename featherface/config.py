@@ -75,7 +75,7 @@ class AugmentConfig(Section):
     """Random views of a training image."""
 
     crop_scale_min: Positive = 0.3
-    crop_scale_max: Positive = 1.6
+    crop_scale_max: Positive = 1.1
     """Side of the square crop over the short side of the image; above 1 the image is padded."""
     flip_probability: Fraction = 0.5
     photometric_probability: Fraction = 0.5

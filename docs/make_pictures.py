@@ -1,0 +1,102 @@
+"""Draw the pictures of the README anew: detections of the champion on drawn scenes, and MLflow's table of runs.
+
+Run it after `make run`. The screenshot needs Chromium and the Python package playwright; without them it is left
+as it is.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from featherface.data.synthetic import render_scene
+from featherface.imaging import write_image
+from featherface.inference.detector import FaceDetector
+from featherface.structures import Detections
+from featherface.inference.drawing import draw_faces
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs/images"
+# Scenes of another seed than the data set's: the champion has never seen them.
+SEED = 77
+SCENES = (0, 1, 2, 3, 4, 5)
+COLUMNS = 3
+TILE_WH = (480, 360)
+
+
+def draw_detections() -> None:
+    """A sheet of scenes with what the champion finds in them."""
+    detector = FaceDetector("models:/featherface@champion", image_size="original")
+    tiles = []
+    for index in SCENES:
+        image, _ = render_scene(SEED, "val", index, (480, 640))
+        found: Detections = detector.detect(image)
+        tiles.append(_fit(draw_faces(image, found)))
+    rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
+    write_image(IMAGES / "detections.jpg", np.vstack(rows), quality=88)
+
+
+def _fit(image: np.ndarray) -> np.ndarray:
+    width, height = TILE_WH
+    scale = min(width / image.shape[1], height / image.shape[0])
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    tile = np.full((height, width, 3), 245, np.uint8)
+    top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
+    tile[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return tile
+
+
+def screenshot_runs() -> None:
+    """MLflow's own page of the experiment in headless Chromium."""
+    chromium = shutil.which("chromium")
+    if chromium is None or importlib.util.find_spec("playwright") is None:
+        sys.stderr.write("no Chromium or no playwright: the screenshot stays as it is\n")
+        return
+    from playwright.sync_api import sync_playwright
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    server = subprocess.Popen([*command, "--backend-store-uri", f"sqlite:///{ROOT / 'mlflow.db'}"], cwd=ROOT)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health")
+        with sync_playwright() as playwright:
+            flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+            page = browser.new_page(viewport={"width": 1760, "height": 760})
+            columns = "metrics.`val/ap_mean`,metrics.`val/ap_easy`,metrics.`val/ap_hard`,metrics.`model/params`"
+            page.goto(f"http://127.0.0.1:{port}/#/experiments/1/runs?viewStateShareKey=&{columns}")
+            page.wait_for_load_state("networkidle")
+            page.wait_for_timeout(4000)
+            page.screenshot(path=IMAGES / "mlflow-runs.png")
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - our own server on loopback
+        except OSError:
+            time.sleep(0.5)
+        else:
+            return
+    raise TimeoutError(f"{url} does not answer")
+
+
+if __name__ == "__main__":
+    draw_detections()
+    screenshot_runs()

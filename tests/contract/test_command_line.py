@@ -1,0 +1,94 @@
+"""The command line refuses bad input in one line with exit code 2, and is fast to start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from featherface.cli import main
+
+
+def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        main(list(arguments))
+    captured = capsys.readouterr()
+    return int(left.value.code or 0), captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["detect", "nosuch.jpg"], "nosuch.jpg: there is no such file"),
+        (["detect", "."], "no images"),
+        (["detect"], "Missing argument"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["run", "nonsense"], "there is no stage 'nonsense'; known: validate, train_teacher"),
+        (["run", "distill"], "params.yaml: cannot be read"),
+        (["score", "--predictions", "nowhere", "--ground-truth", "nowhere"], "nowhere: is no folder"),
+        (["evaluate", "--data", "nowhere", "--model", "nosuch.onnx"], "nosuch.onnx"),
+        (["data", "validate", "nowhere"], "nowhere"),
+        (["data", "import-widerface", "nowhere", "there"], "nowhere: is no folder"),
+        (["pipeline", "--profile", "nonsense"], "there is no such profile; known: synthetic, widerface"),
+        (["pipeline", "--profile", "widerface"], "--teacher FILE"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run_main(capsys, *arguments)
+    assert code == 2
+    assert words in err
+    assert err.startswith("featherface: ")
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("trane: {}\n", "params.yaml: unknown key 'trane'; allowed here: synthesize, data, model"),
+        ("distill: {train: {ephocs: 3}}\n", "unknown key 'distill.train.ephocs'; allowed here: epochs,"),
+        ("train_teacher: {epochs: many}\n", "key 'train_teacher.epochs': Input should be a valid integer"),
+        ("model: {architecture: v3}\n", "key 'model.architecture': Input should be 'v2-ultra'"),
+        ("model: [\n", "params.yaml: is not valid YAML"),
+        ("- a\n", "a mapping of sections is needed, got a list"),
+    ],
+)
+def test_bad_params_name_file_key_and_what_is_allowed(
+    text: str, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    code, _, err = run_main(capsys, "run", "validate", "--root", str(tmp_path))
+    assert code == 2
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_empty_folder_has_no_images(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = run_main(capsys, "detect", str(tmp_path))
+    assert code == 2
+    assert f"{tmp_path}: has no images in it" in err
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run_main(capsys, "--help")
+    assert code == 0
+    for command in ("pipeline", "run", "detect", "evaluate", "score", "data", "registry"):
+        assert f"  {command} " in out
+
+
+def test_starting_and_detecting_import_neither_torch_nor_mlflow_nor_prefect() -> None:
+    code = (
+        "import sys; import featherface.cli; from featherface.inference import batch, detector; "
+        "heavy = {'torch', 'mlflow', 'prefect', 'matplotlib', 'scipy'} & set(sys.modules); sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

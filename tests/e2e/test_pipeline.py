@@ -1,0 +1,184 @@
+"""The whole pipeline through the command line, on a few drawn scenes: a real flow, real DVC, a real MLflow database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.entities import Run
+
+from featherface.config import Config, dump_config, load_config
+from featherface.stages import STAGES, names
+from featherface.tracking.runs import CACHED, MADE_BY, STAGE
+from featherface.tracking.versions import CHAMPION, MODEL_NAME
+
+pytestmark = [
+    pytest.mark.timeout(280),
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
+]
+FEATHERFACE = [str(Path(sys.executable).parent / "featherface")]
+TINY_TRAINING = {"epochs": 2, "batch_size": 4, "image_size_px": 64, "num_threads": 1}
+# An untrained network with untrained statistics answers with large numbers, so its differences are large too.
+TINY = {
+    "synthesize": {"num_train": 8, "num_val": 4, "image_hw": [120, 160], "seed": 3},
+    "train_teacher": TINY_TRAINING,
+    "distill": {"train": TINY_TRAINING},
+    "export": {"parity_tolerance": 1.0, "parity_images": 1, "latency_size_px": 64},
+    "promote": {"min_mean_ap": 0.99, "max_parity_error": 1.0},
+}
+
+
+def run_featherface(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))}
+    return subprocess.run(
+        [*FEATHERFACE, *arguments], cwd=root, capture_output=True, text=True, check=False, env=environment, timeout=250
+    )
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def set_promotion(root: Path, **limits: float) -> None:
+    config = load_config(root / "params.yaml")
+    changed = config.model_copy(update={"promote": config.promote.model_copy(update=limits)})
+    (root / "params.yaml").write_text(dump_config(changed), encoding="utf-8")
+
+
+def runs_of(root: Path) -> list[Run]:
+    client = mlflow.MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("workspace")
+    config = Config.model_validate(TINY)
+    (folder / "params.yaml").write_text(dump_config(config), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rejected(root: Path) -> subprocess.CompletedProcess[str]:
+    """The first run: everything is made, and the gate asks for more than a tiny training can give."""
+    return run_featherface("pipeline", "--root", str(root), root=root)
+
+
+@pytest.fixture(scope="module")
+def promoted(root: Path, rejected: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """The second run: nothing changed but the gate, which no stage reads."""
+    assert rejected.returncode == 0, rejected.stderr
+    set_promotion(root, min_mean_ap=0.0)
+    return run_featherface("pipeline", "--root", str(root), root=root)
+
+
+def test_first_run_makes_everything_and_the_gate_rejects(
+    root: Path, rejected: subprocess.CompletedProcess[str]
+) -> None:
+    assert rejected.returncode == 0, rejected.stderr
+    assert "rejected" in rejected.stdout
+    assert "champion: version none" in rejected.stdout
+    for stage in STAGES.values():
+        for output in stage.outputs:
+            assert (root / output.path).exists(), output.path
+    assert f"{244_999:,}" >= f"{json.loads((root / names.STUDENT_METRICS).read_text())['model/params']:,}"
+
+
+def test_first_run_is_a_parent_with_a_child_for_each_stage(
+    root: Path, rejected: subprocess.CompletedProcess[str]
+) -> None:
+    assert rejected.returncode == 0, rejected.stderr
+    parent, *children = runs_of(root)[: 1 + len(STAGES)]
+    assert [child.data.tags[STAGE] for child in children] == list(STAGES)
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
+    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+    distill = children[list(STAGES).index("distill")]
+    assert distill.data.params["model.architecture"] == "v2-ultra"
+    assert {"train/loss", "model/params", "sys/peak_memory_mib"} <= set(distill.data.metrics)
+    assert {"val/ap_easy", "val/ap_medium", "val/ap_hard", "val/ap_mean", "model/params"} <= set(parent.data.metrics)
+    for tag in ("git.sha", "git.dirty", "dvc.data.md5", "dvc.lock.md5", "params.sha256", "prefect.flow_run_id"):
+        assert parent.data.tags[tag], tag
+    assert [dataset.dataset.digest for dataset in distill.inputs.dataset_inputs] == [parent.data.tags["dvc.data.md5"]]
+
+
+def test_second_run_trains_nothing_and_promotes(root: Path, promoted: subprocess.CompletedProcess[str]) -> None:
+    assert promoted.returncode == 0, promoted.stderr
+    assert "nothing was trained" in promoted.stdout
+    assert "champion: version 1" in promoted.stdout
+    made = runs_of(root)[1 : 1 + len(STAGES)]
+    cached = runs_of(root)[2 + len(STAGES) :]
+    assert {run.data.tags[CACHED] for run in cached} == {"true"}
+    assert [run.data.tags[MADE_BY] for run in cached] == [run.info.run_id for run in made]
+    client = mlflow.MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    assert str(client.get_registered_model(MODEL_NAME).aliases[CHAMPION]) == "1"
+
+
+def test_champion_detects(root: Path, promoted: subprocess.CompletedProcess[str]) -> None:
+    assert promoted.returncode == 0, promoted.stderr
+    image = next((root / "data/WIDER_val/images").rglob("*.jpg"))
+    done = run_featherface("detect", str(image), "--json", "--save", "out", root=root)
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)
+    assert {result["width"], result["height"]} == {120, 160}
+    assert (root / "out" / image.name).is_file()
+
+
+def test_command_line_and_flow_write_equal_weights(root: Path, promoted: subprocess.CompletedProcess[str]) -> None:
+    assert promoted.returncode == 0, promoted.stderr
+    before = digest(root / names.STUDENT_WEIGHTS)
+    done = run_featherface("run", "distill", root=root)
+    assert done.returncode == 0, done.stderr
+    assert digest(root / names.STUDENT_WEIGHTS) == before
+
+
+def test_killed_stage_goes_on_and_ends_equal(root: Path, promoted: subprocess.CompletedProcess[str]) -> None:
+    assert promoted.returncode == 0, promoted.stderr
+    before = digest(root / names.STUDENT_WEIGHTS)
+    checkpoint = root / "state/distill/checkpoint.pt"
+    process = subprocess.Popen([*FEATHERFACE, "run", "distill"], cwd=root, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert checkpoint.exists(), "the stage ended before it could be killed"
+    killed_run = (root / "state/distill/run_id").read_text(encoding="utf-8")
+    done = run_featherface("run", "distill", root=root)
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stderr
+    assert digest(root / names.STUDENT_WEIGHTS) == before
+    assert (root / "state/distill/run_id").read_text(encoding="utf-8") == killed_run
+
+
+def test_changed_data_stops_the_pipeline_with_the_recorded_version(
+    root: Path, promoted: subprocess.CompletedProcess[str]
+) -> None:
+    assert promoted.returncode == 0, promoted.stderr
+    extra = root / "data/WIDER_val/images/stray.txt"
+    extra.write_text("not of this version", encoding="utf-8")
+    done = run_featherface("pipeline", "--root", str(root), root=root)
+    extra.unlink()
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "is not the version" in done.stderr
+    assert "dvc add data" in done.stderr
+
+
+def test_data_that_was_removed_comes_back_from_the_cache(
+    root: Path, promoted: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
+    assert promoted.returncode == 0, promoted.stderr
+    (root / "data").rename(tmp_path / "moved-away")
+    from pipelines.workspace import bring_data
+
+    bring_data(root, load_config(root / "params.yaml"), source=None)
+    assert len(list((root / "data/WIDER_train/images").rglob("*.jpg"))) == 8
