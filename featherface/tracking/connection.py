@@ -18,6 +18,7 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 
 _TRACKING_URI = "MLFLOW_TRACKING_URI"
+_LOGGING_LEVEL = "MLFLOW_LOGGING_LEVEL"
 # The client's own defaults keep trying for minutes at a call; a training loop cannot wait that long, and
 # what fails is kept and delivered later anyway.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
@@ -41,9 +42,10 @@ def configure(root: Path) -> str:
     """
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
-    # Both tell at length how a database comes into being.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    # They tell at length how a database comes into being and what is validated.
+    for name in ("alembic", "mlflow"):
+        if _LOGGING_LEVEL not in os.environ:
+            logging.getLogger(name).setLevel(logging.WARNING)
     uri = tracking_uri(root)
     is_named_by_user = bool(os.environ.get(_TRACKING_URI))
     mlflow.set_tracking_uri(uri)

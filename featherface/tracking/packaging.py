@@ -26,6 +26,20 @@ _POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 FACE_COLUMNS = ("x1", "y1", "x2", "y2", "score", *(f"{point}_{axis}" for point in _POINTS for axis in "xy"))
 
 _CODE_FILE = Path(__file__).with_name("pyfunc_model.py")
+_NOT_FOR_DETECTING = frozenset(
+    [
+        "cli",
+        "data",
+        "distillation",
+        "evaluation",
+        "export",
+        "losses",
+        "profiles",
+        "stages",
+        "training",
+        "weights",
+    ]
+)
 # What a server of the model needs, and no more: no torch.
 _REQUIREMENTS = (
     "mlflow",
@@ -127,8 +141,13 @@ def log_model(
 
 
 def _copy_code(scratch: Path) -> Path:
-    """The package without its weights: the model brings its own."""
-    target = scratch / "featherface"
-    ignored = shutil.ignore_patterns("__pycache__", "weights")
-    shutil.copytree(Path(featherface.__file__).parent, target, ignore=ignored)
+    """What detecting needs of this package: every file is a request to the server that keeps the model."""
+    package = Path(featherface.__file__).parent
+    target = scratch / package.name
+
+    def ignore(folder: str, names: list[str]) -> set[str]:
+        is_top = Path(folder) == package
+        return {name for name in names if name == "__pycache__" or (is_top and name in _NOT_FOR_DETECTING)}
+
+    shutil.copytree(package, target, ignore=ignore)
     return target

@@ -399,3 +399,4 @@ def test_laying_out_a_database_says_nothing(
 ) -> None:
     assert logging.getLogger("alembic.runtime.migration").getEffectiveLevel() >= logging.WARNING
     assert logging.getLogger("mlflow.store.db.utils").getEffectiveLevel() >= logging.WARNING
+    assert os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] == "true"
