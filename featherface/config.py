@@ -1,7 +1,7 @@
 """The typed, frozen view of params.yaml; the only module that parses YAML, and the only home of defaults.
 
-Unknown keys and wrong types are refused with the file, the key and what is allowed. Nothing here opens anything
-but the YAML file it is given.
+Unknown keys and wrong types are refused with the file, the key and what is allowed. Nothing here opens
+anything but the YAML file it is given.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class DataConfig(Section):
     source: Literal["synthetic", "widerface"] = "synthetic"
     root: str = "data"
     min_face_px: NonNegative = 6.0
-    """Faces with a shorter side below this, after augmentation, are ignored: neither positive nor negative."""
+    """Faces with a shorter side below this in a training view are ignored: neither positive nor negative."""
 
 
 class ModelConfig(Section):
@@ -180,7 +180,7 @@ def load_config(path: Path | str) -> Config:
     """Read and check a params.yaml.
 
     Raises:
-        ConfigError: the file is missing, is no YAML mapping, has an unknown key or a value that is not allowed.
+        ConfigError: the file is missing or no YAML mapping, has an unknown key or a value not allowed.
     """
     try:
         return Config.model_validate(read_yaml(Path(path)))

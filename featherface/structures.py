@@ -1,6 +1,7 @@
-"""Value types that cross module borders; no behaviour beyond their own shape, and no import of torch at run time.
+"""Value types that cross module borders; no behavior beyond their own shape, no import of torch at run time.
 
-Dimensions: `B` batch, `C` channels, `H W` of a feature map, `P` priors, `G` faces in the ground truth, `N` detections.
+Dimensions: `B` batch, `C` channels, `H W` of a feature map, `P` priors, `G` faces in the ground truth,
+`N` detections.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class HeadOutputs(NamedTuple):
-    """What a detector says of every prior, before softmax and decoding (torch, or numpy from an exported file).
+    """What a detector says of every prior, before softmax and decoding.
 
     Priors are ordered by level, row, column, size, as `models.priors.make_priors` orders them.
     """

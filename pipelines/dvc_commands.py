@@ -23,7 +23,7 @@ class DvcError(FeatherFaceError):
 
 
 class StageDiedError(RuntimeError):
-    """A stage ended without saying why: killed, out of memory, or our own bug (its traceback is on the terminal)."""
+    """A stage ended without saying why: killed, out of memory, or our own bug (see its traceback)."""
 
     def __init__(self, stage: str) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""The main flow: bring every stage up to date, register the student, let the gate decide, publish what came out."""
+"""The main flow: bring every stage up to date, register the student, let the gate decide, publish it all."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def retrain_and_judge(root: Path) -> State[PipelineOutcome]:
         tracker.log_metrics(metrics)
         version, is_new = register(root, run_id, tags)
         decision = judge_and_promote(version, config.promote)
-        tracker.set_tags({"promotion.status": "promoted" if decision.promoted else "rejected", "model.version": version})
+        tracker.set_tags(
+            {"promotion.status": "promoted" if decision.promoted else "rejected", "model.version": version}
+        )
         tracker.log_artifact(root / names.REPORT_HTML, "report")
     champion = ModelRegistry().current_champion()
     outcome = PipelineOutcome(
@@ -81,7 +83,9 @@ def _reproduce_all(root: Path, *, run_id: str, flow_run_id: str) -> tuple[StageO
     for position, stage in enumerate(STAGES, start=1):
         # What a stage wrote may have made any later one stale: then DVC is asked again, by running it.
         is_stale = stage in stale or any(outcome.reproduced for outcome in outcomes)
-        logger.info("[%d/%d] %s: %s", position, len(STAGES), stage, "running" if is_stale else "nothing changed")
+        logger.info(
+            "[%d/%d] %s: %s", position, len(STAGES), stage, "running" if is_stale else "nothing changed"
+        )
         outcomes.append(
             reproduce(stage, root, is_stale=is_stale, parent_run_id=run_id, flow_run_id=flow_run_id)
         )
@@ -95,11 +99,12 @@ def _publish(outcome: PipelineOutcome) -> None:
         table=[{"metric": name, "value": value} for name, value in sorted(outcome.metrics.items())],
         description=f"Student, model version {outcome.model_version}",
     )
+    verdict = "Promoted" if outcome.decision.promoted else "Rejected"
     create_markdown_artifact(
         key="promotion",
         markdown="\n".join(
             [
-                f"**{'Promoted' if outcome.decision.promoted else 'Rejected'}**: version {outcome.model_version}",
+                f"**{verdict}**: version {outcome.model_version}",
                 *(f"- {reason}" for reason in outcome.decision.reasons),
                 "",
                 f"MLflow run `{outcome.mlflow_run_id}` at `{outcome.tracking_uri}`",

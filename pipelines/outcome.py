@@ -17,6 +17,11 @@ class StageOutcome:
     seconds: float
     mlflow_run_id: str
 
+    @property
+    def what_happened(self) -> str:
+        """In words for the table."""
+        return "ran" if self.reproduced else "nothing changed"
+
 
 @dataclass(frozen=True)
 class PipelineOutcome:
@@ -39,15 +44,20 @@ class PipelineOutcome:
     def table(self) -> str:
         """What the run did and came to, as text for a terminal."""
         lines = ["stage           what happened      seconds"]
-        for stage in self.stages:
-            lines.append(f"{stage.name:<15} {'ran' if stage.reproduced else 'nothing changed':<17} {stage.seconds:>8.1f}")
+        lines += [
+            f"{stage.name:<15} {stage.what_happened:<17} {stage.seconds:>8.1f}" for stage in self.stages
+        ]
         if self.trained_nothing:
             lines.append("Nothing changed since the last run: nothing was trained.")
         lines += ["", f"{'metric':<28} value"]
         lines += [f"{name:<28} {_number(value)}" for name, value in sorted(self.metrics.items())]
         verb = "promoted" if self.decision.promoted else "rejected"
         fresh = "new" if self.newly_registered else "registered before"
-        lines += ["", f"model version {self.model_version} ({fresh}): {verb}; champion: version {self.champion_version}"]
+        lines += [
+            "",
+            f"model version {self.model_version} ({fresh}): {verb}; "
+            f"champion: version {self.champion_version}",
+        ]
         lines += [f"  - {reason}" for reason in self.decision.reasons]
         lines.append(f"MLflow: run {self.mlflow_run_id} at {self.tracking_uri}")
         return "\n".join(lines)

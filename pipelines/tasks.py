@@ -1,8 +1,8 @@
-"""The steps of the flow as Prefect tasks: reproduce a stage through DVC, register the student, judge and promote it."""
+"""The steps of the flow as Prefect tasks: reproduce a stage, register the student, judge and promote it."""
 
 from __future__ import annotations
 
-import hashlib
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from featherface.stages.tracked import FAILURE_FILE, FLOW_RUN_VARIABLE, PARENT_R
 from featherface.tracking import runs
 from featherface.tracking.provenance import DATA_MD5, stage_lock_md5
 from featherface.tracking.registry import ModelRegistry
-from featherface.tracking.versions import ONNX_SHA256, RegisteredVersion
+from featherface.tracking.versions import RegisteredVersion
 from pipelines import dvc_commands
 from pipelines.gate import Decision, Metrics, judge
 from pipelines.outcome import StageOutcome
 
-RETRY_DELAYS_S = [5, 20]
+RETRY_DELAYS_S = [5.0, 20.0]
 
 
 def _is_worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -38,8 +38,16 @@ def _is_worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -
     return False
 
 
-@task(name="reproduce", task_run_name="{stage}", retries=1, retry_delay_seconds=5, retry_condition_fn=_is_worth_a_retry)
-def reproduce(stage: str, root: Path, *, is_stale: bool, parent_run_id: str, flow_run_id: str) -> StageOutcome:
+@task(
+    name="reproduce",
+    task_run_name="{stage}",
+    retries=1,
+    retry_delay_seconds=5,
+    retry_condition_fn=_is_worth_a_retry,
+)
+def reproduce(
+    stage: str, root: Path, *, is_stale: bool, parent_run_id: str, flow_run_id: str
+) -> StageOutcome:
     """Bring one stage up to date; one that is not stale shows up in MLflow, linked to the run that made it.
 
     Raises:
@@ -56,7 +64,9 @@ def reproduce(stage: str, root: Path, *, is_stale: bool, parent_run_id: str, flo
     if run_id is None:
         made_by = runs.find_stage_run(stage, lock_md5)
         run_id = runs.log_cached_stage(stage, parent_run_id=parent_run_id, made_by_run_id=made_by)
-    return StageOutcome(name=stage, reproduced=ran, seconds=time.perf_counter() - started, mlflow_run_id=run_id)
+    return StageOutcome(
+        name=stage, reproduced=ran, seconds=time.perf_counter() - started, mlflow_run_id=run_id
+    )
 
 
 def _run_through_dvc(stage: str, root: Path, environment: dict[str, str]) -> None:
@@ -77,18 +87,22 @@ def register(root: Path, run_id: str, tags: dict[str, str]) -> tuple[str, bool]:
         The version, and whether it is new.
     """
     onnx_path = root / names.ONNX_FILE
-    digest = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
     registry = ModelRegistry()
-    known = next((each for each in registry.list_versions() if each.tags.get(ONNX_SHA256) == digest), None)
+    known = registry.find_version_of(onnx_path)
     if known is not None:
-        return known.version, False
+        return known, False
     metrics = Workspace(root).read_json(names.REPORT_METRICS)["student"]
     return registry.register_student(run_id, onnx_path, metrics=metrics, tags=tags), True
 
 
-@task(name="judge-and-promote", retries=2, retry_delay_seconds=RETRY_DELAYS_S, retry_condition_fn=_is_worth_a_retry)
+@task(
+    name="judge-and-promote",
+    retries=2,
+    retry_delay_seconds=RETRY_DELAYS_S,
+    retry_condition_fn=_is_worth_a_retry,
+)
 def judge_and_promote(version: str, gate: PromoteConfig) -> Decision:
-    """Compare a version with the champion and move the aliases if it passes; the decision is noted on the version."""
+    """Compare a version with the champion, move the aliases if it passes, note the decision on it."""
     registry = ModelRegistry()
     champion = registry.current_champion()
     if champion is not None and champion.version == version:
@@ -103,11 +117,11 @@ def judge_and_promote(version: str, gate: PromoteConfig) -> Decision:
 
 
 def gate_metrics(version: RegisteredVersion) -> Metrics:
-    """The numbers that the gate looks at, from what the registry holds of a version; absent ones stay None."""
-    params = version.metrics.get("model/params")
+    """The numbers that the gate looks at, as the registry holds them; absent ones stay None."""
+    params = version.metrics.get("model/params", math.nan)
     return Metrics(
         mean_ap=version.metrics.get("val/ap_mean"),
-        params=None if params is None else int(params),
+        params=int(params) if math.isfinite(params) else None,
         file_mib=version.metrics.get("export/file_mib"),
         parity_error=version.metrics.get("export/parity_error"),
         latency_ratio=version.metrics.get("bench/latency_ratio"),

@@ -1,14 +1,13 @@
-"""A folder becomes a workspace: params.yaml of a profile, dvc.yaml of the stages, data at a recorded version."""
+"""A folder becomes a workspace: parameters of a profile, dvc.yaml, data at a recorded version."""
 
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import sys
 from pathlib import Path
 
-from featherface.config import Config, load_config, load_profile, dump_config
+from featherface.config import Config, dump_config, load_config, load_profile
 from featherface.data.importing import import_widerface
 from featherface.data.synthetic import synthesize_dataset
 from featherface.errors import ConfigError, DataError
@@ -87,10 +86,16 @@ def _make_data(folder: Path, config: Config, source: Path | None) -> None:
     if config.data.source == "synthetic":
         settings = config.synthesize
         synthesize_dataset(
-            folder, num_train=settings.num_train, num_val=settings.num_val, image_hw=settings.image_hw, seed=settings.seed
+            folder,
+            num_train=settings.num_train,
+            num_val=settings.num_val,
+            image_hw=settings.image_hw,
+            seed=settings.seed,
         )
     elif source is None:
-        raise DataError(f"{folder}: does not exist; give the photographs with --data DIR (WIDER FACE layout or its zips)")
+        raise DataError(
+            f"{folder}: does not exist; give the photographs with --data DIR (WIDER FACE layout or its zips)"
+        )
     else:
         import_widerface(source, folder)
 
@@ -114,8 +119,8 @@ def _record_data(root: Path, name: str, recorded: str | None) -> None:
     if before is not None and got != recorded:
         record.write_text(before, encoding="utf-8")
         raise DataError(
-            f"{root / name}: has the version {got}, but {record} records {recorded}; `dvc pull` the recorded version, "
-            f"or accept this one with `dvc add {name}`"
+            f"{root / name}: has the version {got}, but {record} records {recorded}; "
+            f"`dvc pull` the recorded version, or accept this one with `dvc add {name}`"
         )
 
 
@@ -123,25 +128,34 @@ def _refuse_changed_data(root: Path, name: str, recorded: str) -> None:
     if dvc_commands.DATA_FILE not in dvc_commands.stale_stages(root):
         return
     raise DataError(
-        f"{root / name}: is not the version {recorded} that {dvc_commands.DATA_FILE} records; accept what is there with "
-        f"`dvc add {name}`, or go back with `dvc checkout {dvc_commands.DATA_FILE}`"
+        f"{root / name}: is not the version {recorded} that {dvc_commands.DATA_FILE} records; accept what "
+        f"is there with `dvc add {name}`, or go back with `dvc checkout {dvc_commands.DATA_FILE}`"
     )
 
 
 def _bring_teacher(target: Path, *, given: Path | None, data: Path | None) -> None:
     if target.exists() and given is None:
         return
-    places = [given] if given else [] if data is None else [
-        folder / TEACHER_FILE for base in (data, *data.resolve().parents[:2]) for folder in (base, base / "teacher")
-    ]  # fmt: skip
+    places = [given] if given else _likely_places(data) if data else []
     found = next((place for place in places if place.is_file()), None)
     if found is None:
-        looked = ", ".join(str(place) for place in places) or "nowhere: neither --teacher nor --data was given"
-        raise DataError(f"{TEACHER_FILE}: the teacher's published weights were not found; give --teacher FILE (looked at {looked})")
+        looked = (
+            ", ".join(str(place) for place in places) or "nowhere: neither --teacher nor --data was given"
+        )
+        raise DataError(
+            f"{TEACHER_FILE}: the published weights of the teacher were not found; "
+            f"give --teacher FILE (looked at {looked})"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
     shutil.copyfile(found, partial)
-    os.replace(partial, target)
+    partial.replace(target)
+
+
+def _likely_places(data: Path) -> list[Path]:
+    """In the data's folder, beside it, beside its parent, and in folders called `teacher` there."""
+    bases = (data, *data.resolve().parents[:2])
+    return [folder / TEACHER_FILE for base in bases for folder in (base, base / "teacher")]
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The command line `featherface`: exit 0 fine; 2 bad input, one line on stderr; 1 anything else.
 
-Commands only translate arguments into one call and its result into text. Heavy libraries are imported inside the
-commands that need them.
+Commands only translate arguments into one call and its result into text. Heavy libraries are imported
+inside the commands that need them.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ def _run(arguments: list[str]) -> int:
         return _refuse(str(error))
     except UsageError as error:
         return _refuse_usage(error)
-    except typer.Abort:
-        return 130
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         typer.echo("featherface: stopped; run the same command again to go on", err=True)
         return 130
     except BrokenPipeError:

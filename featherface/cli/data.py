@@ -11,7 +11,9 @@ import typer
 from featherface.config import SynthesizeConfig
 
 app = typer.Typer(
-    help="Make, import and check a data set in WIDER FACE layout.", no_args_is_help=True, rich_markup_mode=None
+    help="Make, import and check a data set in WIDER FACE layout.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 DEFAULTS = SynthesizeConfig()
 
@@ -32,7 +34,9 @@ def synthesize(
 
 @app.command("import-widerface")
 def import_widerface(
-    source: Annotated[Path, typer.Argument(help="Folder with WIDER_train, WIDER_val, wider_face_split, or their zips.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder with WIDER_train, WIDER_val, wider_face_split, or their zips.")
+    ],
     destination: Annotated[Path, typer.Argument(help="New or empty folder.")] = Path("data"),
 ) -> None:
     """Bring the official WIDER FACE folders or zips into a data folder."""
@@ -46,7 +50,9 @@ def import_widerface(
 def validate(
     directory: Annotated[Path, typer.Argument(help="A data set in WIDER FACE layout.")] = Path("data"),
     plot: Annotated[Path | None, typer.Option(help="Also draw sizes and counts into this PNG.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of the table.")
+    ] = False,
 ) -> None:
     """Look for unreadable, missing and duplicate images and for boxes that cannot be right."""
     from featherface.data.validation import validate_dataset

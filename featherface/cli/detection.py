@@ -21,13 +21,22 @@ def add_commands(app: typer.Typer) -> None:
 
 def detect(
     source: Annotated[list[str], typer.Argument(help="Images, folders or globs.")],
-    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP} Default: the weights that ship, else the champion.")] = None,
-    score_threshold: Annotated[float, typer.Option(min=0, max=1, help="Faces below this score are dropped.")] = 0.5,
+    model: Annotated[
+        str | None, typer.Option(help=f"{MODEL_HELP} Default: the weights that ship, else the champion.")
+    ] = None,
+    *,
+    score_threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Faces below this score are dropped.")
+    ] = 0.5,
     image_size: Annotated[str, typer.Option(help="Long side in pixels, or 'original'.")] = "640",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of a line an image.")] = False,
-    save: Annotated[Path | None, typer.Option(help="Write the pictures with their faces marked into this folder.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON list instead of a line an image.")
+    ] = False,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the pictures with their faces marked into this folder.")
+    ] = None,
 ) -> int:
-    """Find the faces in pictures; a broken file is named at the end and does not stop the others (exit code 1)."""
+    """Find the faces in pictures; a broken one is named at the end and stops no other (exit code 1)."""
     from featherface.inference.batch import detect_files, expand_sources, parse_image_size
     from featherface.inference.detector import FaceDetector
     from featherface.inference.results import Faces
@@ -64,19 +73,25 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="A data set in WIDER FACE layout.")],
     model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP} Default: the champion.")] = None,
     split: Annotated[str, typer.Option(help="val, or train (COCO AP only).")] = "val",
-    save_predictions: Annotated[Path | None, typer.Option(help="Keep the predictions in the benchmark's text format.")] = None,
+    save_predictions: Annotated[
+        Path | None, typer.Option(help="Keep the predictions in the benchmark's text format.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Measure average precision: WIDER FACE easy, medium, hard (single scale, original size) and COCO."""
     from featherface.stages.evaluate import evaluate_model_file
 
-    report = evaluate_model_file(model or default_model(), data, split=split, save_predictions=save_predictions)
+    report = evaluate_model_file(
+        model or default_model(), data, split=split, save_predictions=save_predictions
+    )
     typer.echo(json.dumps(report.to_dict()) if as_json else report.table())
     return 0
 
 
 def score(
-    predictions: Annotated[Path, typer.Option(help="Folder of <event>/<image>.txt: name, count, x y w h score lines.")],
+    predictions: Annotated[
+        Path, typer.Option(help="Folder of <event>/<image>.txt: name, count, x y w h score lines.")
+    ],
     ground_truth: Annotated[Path, typer.Option(help="Folder of the official wider_*_val.mat files.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:

@@ -18,12 +18,25 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def pipeline(
-    profile: Annotated[str, typer.Option(help="synthetic: drawn scenes, nothing needed; widerface: real photographs.")] = "synthetic",
-    root: Annotated[Path | None, typer.Option(help="The workspace; default: this folder, or workspaces/PROFILE for other profiles.")] = None,
-    data: Annotated[Path | None, typer.Option(help="widerface: folder with WIDER_train, WIDER_val, wider_face_split, or their zips.")] = None,
-    teacher: Annotated[Path | None, typer.Option(help="widerface: the published featherface_v1.safetensors; default: looked for near --data.")] = None,
+    profile: Annotated[
+        str, typer.Option(help="synthetic: drawn scenes, nothing needed; widerface: real photographs.")
+    ] = "synthetic",
+    root: Annotated[
+        Path | None,
+        typer.Option(help="The workspace; default: this folder, or workspaces/PROFILE for other profiles."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="widerface: folder with WIDER_train, WIDER_val, wider_face_split, or their zips."),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="widerface: the published featherface_v1.safetensors; default: looked for near --data."
+        ),
+    ] = None,
 ) -> int:
-    """Data, teacher, student, evaluation, export, registration and promotion; what is up to date is not done again.
+    """Data, teacher, student, evaluation, export, registration, promotion; what is up to date is not redone.
 
     Stopped at any point, the same command goes on from the last checkpoint.
     """
@@ -37,7 +50,9 @@ def pipeline(
 
 
 def run(
-    stage: Annotated[str, typer.Argument(help="validate, train_teacher, distill, evaluate, export or report.")],
+    stage: Annotated[
+        str, typer.Argument(help="validate, train_teacher, distill, evaluate, export or report.")
+    ],
     root: Annotated[Path, typer.Option(help="The workspace.")] = Path(),
 ) -> int:
     """Run one stage, whether it is stale or not: what dvc.yaml calls."""

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from featherface.tracking.registry import ModelRegistry
 
 app = typer.Typer(help="Versions of the model in the registry.", no_args_is_help=True, rich_markup_mode=None)
-ROOT = Annotated[Path, typer.Option(help="The workspace whose registry is meant, unless MLFLOW_TRACKING_URI is set.")]
+ROOT = Annotated[
+    Path, typer.Option(help="The workspace whose registry is meant, unless MLFLOW_TRACKING_URI is set.")
+]
 VERSION = Annotated[str, typer.Argument(help="Version number.")]
 REASON = Annotated[str, typer.Option(help="Why, for the history.")]
 
@@ -47,7 +49,9 @@ def history(root: ROOT = Path()) -> None:
     """Show every move of the champion, oldest first."""
     for entry in _registry(root).history():
         reasons = "; ".join(entry.reasons)
-        typer.echo(f"{entry.at[:19]}Z  {entry.action:<9} {entry.previous or '-'} -> {entry.version}  {reasons}")
+        typer.echo(
+            f"{entry.at[:19]}Z  {entry.action:<9} {entry.previous or '-'} -> {entry.version}  {reasons}"
+        )
 
 
 @app.command()

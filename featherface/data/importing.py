@@ -149,7 +149,10 @@ def _folder_entries(source: Path) -> Iterator[_Entry]:
 
 @dataclass(frozen=True)
 class _Copier:
-    """Copies a file's content. A hard link would save the space, but DVC makes what it caches read-only: the owner's too."""
+    """Copies a file's content.
+
+    A hard link would save the space, but DVC makes what it caches read-only: the owner's file too.
+    """
 
     path: Path
 

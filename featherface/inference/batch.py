@@ -54,12 +54,13 @@ def expand_sources(sources: Iterable[str]) -> list[Path]:
 def detect_files(
     detector: FaceDetector, paths: Sequence[Path], *, save_dir: Path | None = None
 ) -> Iterator[tuple[Path, Faces | ImageDecodeError]]:
-    """Detect the faces of each file in turn; a file that is no image is handed on as its error, the rest goes on.
+    """Detect the faces of each file in turn; one that is no image is handed on as its error.
 
     Args:
         detector: finds the faces.
         paths: image files.
-        save_dir: where the pictures with their faces marked go, under the files' names (numbered where two share one).
+        save_dir: where the pictures with their faces marked go, under the files' names (numbered where two
+            share one).
     """
     taken: set[str] = set()
     for path in tqdm(

@@ -62,7 +62,9 @@ _ALL = (
         inputs=("data", names.TEACHER_WEIGHTS, names.STUDENT_WEIGHTS),
         outputs=(
             Output(names.EVALUATION_METRICS, "metric"),
-            Output(names.EVALUATION_CURVE, "plot", "recall", ("easy", "medium", "hard"), "Precision over recall"),
+            Output(
+                names.EVALUATION_CURVE, "plot", "recall", ("easy", "medium", "hard"), "Precision over recall"
+            ),
             Output(names.EVALUATION_PLOT),
             Output(names.EVALUATION_SHEET),
             Output(names.PREDICTIONS),

@@ -1,4 +1,4 @@
-"""What a stage is: a plain function, the files it reads and writes, and the sections of params.yaml it may see.
+"""What a stage is: a plain function, the files it reads and writes, the sections of params.yaml it may see.
 
 The keyword arguments of a stage's function *are* its declared parameters, so it cannot read what DVC does not
 track. Nothing here knows a particular stage, DVC, Prefect or MLflow.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,12 +50,14 @@ class Workspace:
         path = self.path(relative)
         partial = path.with_name(path.name + ".partial")
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        partial.replace(path)
         return path
 
     def write_json(self, relative: str | Path, content: object) -> Path:
         """Write indented JSON with sorted keys, whole or not at all."""
-        return self.write_text(relative, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        return self.write_text(
+            relative, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+        )
 
     def read_json(self, relative: str | Path) -> Any:
         """Read JSON that another stage wrote.
@@ -71,7 +72,7 @@ class Workspace:
             raise DataError(f"{path}: cannot be read ({error}); run the stage that writes it") from error
 
     def state_dir(self, stage: str) -> Path:
-        """Where a stage keeps what must survive a crash: outside its outputs, which DVC deletes before a run."""
+        """Where a stage keeps what must survive a crash: DVC deletes its outputs before it runs."""
         path = self.root / STATE_DIR / stage
         path.mkdir(parents=True, exist_ok=True)
         return path

@@ -1,4 +1,4 @@
-"""Stage `distill`: the student learns from photographs and from the teacher, or, as a twin, from photographs alone."""
+"""Stage `distill`: the student learns from photographs and teacher, or, as a twin, from photographs alone."""
 
 from __future__ import annotations
 
@@ -95,17 +95,21 @@ def _step_loss(
         against_teacher = distillation_loss(
             outputs,
             teacher_outputs,
-            temperature=temperature_at(progress, start=distill.temperature_start, end=distill.temperature_end),
+            temperature=temperature_at(
+                progress, start=distill.temperature_start, end=distill.temperature_end
+            ),
             confidence_threshold=distill.confidence_threshold,
         )
         losses = {
-            name: distill.task_weight * value for name, value in task_losses(outputs, priors, batch, train).items()
+            name: distill.task_weight * value
+            for name, value in task_losses(outputs, priors, batch, train).items()
         }
         return losses | {
             "distill_logit": distill.logit_weight * against_teacher.logit,
             "distill_box": distill.box_weight * against_teacher.box,
             "distill_landmark": distill.landmark_weight * against_teacher.landmark,
-            "distill_feature": distill.feature_weight * feature_loss(adapters(features.backbone), teacher_features.backbone),
+            "distill_feature": distill.feature_weight
+            * feature_loss(adapters(features.backbone), teacher_features.backbone),
         }
 
     return distilled_loss

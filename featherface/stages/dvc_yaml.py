@@ -44,7 +44,9 @@ def _render_stage(stage: Stage, config: Config, root: Path, package: Path) -> di
 
 def _code_path(path: Path, root: Path) -> str:
     # A workspace inside the project names the code relatively, so that dvc.yaml is the same in every clone.
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else Path(os.fspath(path)).as_posix()
+    return (
+        path.relative_to(root).as_posix() if path.is_relative_to(root) else Path(os.fspath(path)).as_posix()
+    )
 
 
 __all__ = ["HEADER", "Output", "render_dvc_yaml"]

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: teacher and student on the validation images, by both protocols; also the command of that name."""
+"""Stage `evaluate`: teacher and student on the validation images, by both protocols; also a command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COUNTED_AT = (640, 640)
 
 
 def run(data: DataConfig, evaluate: EvaluateConfig, *, workspace: Workspace) -> StageResult:
-    """Write metrics of both networks, precision-recall curves, and the student's predictions and worst images.
+    """Write metrics of both networks, precision-recall curves, the student's predictions and worst images.
 
     Raises:
         DataError: the data set has no official ground truth, so that there is nothing to judge by.
@@ -100,7 +100,9 @@ def evaluate_model_file(
 
 def _wider(report: EvaluationReport, root: Path) -> WiderResult:
     if report.wider is None:
-        raise DataError(f"{root}: has no ground_truth folder with the easy, medium and hard lists; import or make it again")
+        raise DataError(
+            f"{root}: has no ground_truth folder with the easy, medium and hard lists; make it again"
+        )
     return report.wider
 
 
@@ -136,5 +138,7 @@ def _curve_csv(result: WiderResult) -> str:
         columns.append(np.where(grid <= curve.recall.max(initial=0), precision, np.nan))
     lines = ["recall," + ",".join(SETTINGS)]
     for recall, *precisions in zip(grid, *columns, strict=True):
-        lines.append(",".join([f"{recall:.2f}", *("" if np.isnan(value) else f"{value:.6f}" for value in precisions)]))
+        lines.append(
+            ",".join([f"{recall:.2f}", *("" if np.isnan(value) else f"{value:.6f}" for value in precisions)])
+        )
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""From a training section of params.yaml to a fitted network: what the teacher's and the student's stages share."""
+"""From a training section of params.yaml to a fitted network: what both training stages share."""
 
 from __future__ import annotations
 
@@ -21,14 +21,8 @@ from featherface.models.priors import make_priors
 from featherface.stages.base import CHECKPOINT_FILE, Workspace
 from featherface.structures import Batch, HeadOutputs
 from featherface.tracking.provenance import data_md5
-from featherface.training.loop import (
-    Checkpointing,
-    EpochReport,
-    FitResult,
-    Recipe,
-    StepReport,
-    fit,
-)
+from featherface.training.loop import EpochReport, FitResult, StepReport, fit
+from featherface.training.state import Checkpointing, Recipe
 
 StepLoss = Callable[[Batch, float], Mapping[str, Tensor]]
 LOG_EVERY_STEPS = 10
@@ -79,7 +73,10 @@ def train_detector(
         grad_clip_norm=train.grad_clip_norm,
         ema_decay=train.ema_decay,
     )
-    identity = [section.model_dump_json() for section in sections] + [data_md5(workspace.root), extra_identity]
+    identity = [section.model_dump_json() for section in sections] + [
+        data_md5(workspace.root),
+        extra_identity,
+    ]
     checkpointing = Checkpointing(
         path=workspace.state_dir(stage) / CHECKPOINT_FILE,
         fingerprint=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
@@ -116,7 +113,9 @@ def priors_for(model: FeatherFace, side_px: int) -> Tensor:
     return torch.from_numpy(np.array(priors))
 
 
-def task_losses(outputs: HeadOutputs, priors_cxcywh: Tensor, batch: Batch, train: TrainConfig) -> dict[str, Tensor]:
+def task_losses(
+    outputs: HeadOutputs, priors_cxcywh: Tensor, batch: Batch, train: TrainConfig
+) -> dict[str, Tensor]:
     """Multibox losses of a batch, weighted by the configuration."""
     losses = multibox_loss(
         outputs,

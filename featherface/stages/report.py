@@ -31,16 +31,22 @@ COST_ROWS = (
 
 
 def run(
-    data: DataConfig, model: ModelConfig, teacher: TeacherConfig, distill: DistillConfig, *, workspace: Workspace
+    data: DataConfig,
+    model: ModelConfig,
+    teacher: TeacherConfig,
+    distill: DistillConfig,
+    *,
+    workspace: Workspace,
 ) -> StageResult:
-    """Write `artifacts/report/`: report.html, model_card.md and summary.json with teacher's and student's numbers."""
+    """Write report.html, model_card.md and summary.json with the numbers of teacher and student."""
     evaluation = workspace.read_json(names.EVALUATION_METRICS)
     student = {**evaluation["student"], **workspace.read_json(names.EXPORT_METRICS)}
     summary = {"student": student, "teacher": evaluation["teacher"]}
     verdict = compare(summary)
     facts = {
         "student": f"{model.architecture}, innovations: {', '.join(model.innovations) or 'none'}",
-        "teacher": f"{teacher.architecture}, " + ("published weights" if teacher.weights else "trained in this pipeline"),
+        "teacher": f"{teacher.architecture}, "
+        + ("published weights" if teacher.weights else "trained in this pipeline"),
         "training": describe_training(distill),
         "data": f"{data.source}, version {data_md5(workspace.root)}",
         "evaluated on": f"{student['val/images']:.0f} validation images, original size, single scale",
@@ -68,13 +74,29 @@ def compare(summary: Mapping[str, Mapping[str, float]]) -> str:
 def describe_training(distill: DistillConfig) -> str:
     """One line on how the student was trained."""
     train = distill.train
-    how = f"distilled (temperature {distill.temperature_start:g} to {distill.temperature_end:g})" if distill.enabled else "trained without a teacher"
-    return f"{how}, {train.epochs} epochs of {train.image_size_px} px crops, batch {train.batch_size}, {train.optimizer} {train.lr:g}, seed {train.seed}"
+    how = (
+        f"distilled (temperature {distill.temperature_start:g} to {distill.temperature_end:g})"
+        if distill.enabled
+        else "trained without a teacher"
+    )
+    return (
+        f"{how}, {train.epochs} epochs of {train.image_size_px} px crops, batch {train.batch_size}, "
+        f"{train.optimizer} {train.lr:g}, seed {train.seed}"
+    )
 
 
-def model_card(summary: Mapping[str, Mapping[str, float]], facts: Mapping[str, str], verdict: str, *, source: str) -> str:
+def model_card(
+    summary: Mapping[str, Mapping[str, float]], facts: Mapping[str, str], verdict: str, *, source: str
+) -> str:
     """The model card as Markdown: numbers, how they were made, limits, terms."""
-    lines = ["# FeatherFace student: model card", "", f"{verdict[0].upper()}{verdict[1:]}.", "", *_facts_table(facts), ""]
+    lines = [
+        "# FeatherFace student: model card",
+        "",
+        f"{verdict[0].upper()}{verdict[1:]}.",
+        "",
+        *_facts_table(facts),
+        "",
+    ]
     lines += ["| metric | student | teacher |", "|---|---|---|"]
     lines += [f"| {label} | {student} | {teacher} |" for label, student, teacher in metric_rows(summary)]
     lines += ["", "## Limits", LIMITS[source], "", "## Terms", TERMS[source], ""]
@@ -83,20 +105,21 @@ def model_card(summary: Mapping[str, Mapping[str, float]], facts: Mapping[str, s
 
 LIMITS = {
     "synthetic": (
-        "Trained on drawn scenes only: it shows that the pipeline works and finds drawn faces. It has not been measured "
-        "on photographs of people and must not be relied on to find them."
+        "Trained on drawn scenes only: it shows that the pipeline works and finds drawn faces. It has not "
+        "been measured on photographs of people and must not be relied on to find them."
     ),
     "widerface": (
-        "Small, blurred, occluded and profile faces are missed more often than others; average precision by such "
-        "attributes and across groups of people has not been measured for this version, so do not assume that it "
-        "works equally well for everybody. It finds faces; it does not tell who they are."
+        "Small, blurred, occluded and profile faces are missed more often than others; average precision by "
+        "such attributes and across groups of people has not been measured for this version, so do not "
+        "assume that it works equally well for everybody. It finds faces; it does not tell who they are."
     ),
 }
 TERMS = {
     "synthetic": "Data and weights were made by this project and are under its licence (Apache-2.0).",
     "widerface": (
-        "Trained on WIDER FACE (S. Yang, P. Luo, C. C. Loy, X. Tang, CVPR 2016), whose terms allow research and no commercial "
-        "use: the weights are for research only. The teacher's published weights are MIT (c) 2025 dohunKim."
+        "Trained on WIDER FACE (S. Yang, P. Luo, C. C. Loy, X. Tang, CVPR 2016), whose terms allow research "
+        "and no commercial use: the weights are for research only. The teacher's published weights are "
+        "MIT (c) 2025 dohunKim."
     ),
 }
 
@@ -123,15 +146,22 @@ def _facts_table(facts: Mapping[str, str]) -> list[str]:
 
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d2530; }
-h1 { font-weight: 600; } .verdict { background: #eef4fb; border-left: 4px solid #2b6cb0; padding: .75rem 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .3rem .9rem .3rem 0; text-align: left; border-bottom: 1px solid #e3e8ee; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; } img { max-width: 100%; border: 1px solid #e3e8ee; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-weight: 600; }
+.verdict { background: #eef4fb; border-left: 4px solid #2b6cb0; padding: .75rem 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; }
+td, th { padding: .3rem .9rem .3rem 0; text-align: left; border-bottom: 1px solid #e3e8ee; }
+td.n { text-align: right; font-variant-numeric: tabular-nums; }
+img { max-width: 100%; border: 1px solid #e3e8ee; }
 """
 
 
-def _page(summary: Mapping[str, Mapping[str, float]], facts: Mapping[str, str], verdict: str, workspace: Workspace) -> str:
-    fact_rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in facts.items())
+def _page(
+    summary: Mapping[str, Mapping[str, float]], facts: Mapping[str, str], verdict: str, workspace: Workspace
+) -> str:
+    fact_rows = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in facts.items()
+    )
     rows = "".join(
         f"<tr><td>{html.escape(label)}</td><td class=n>{student}</td><td class=n>{teacher}</td></tr>"
         for label, student, teacher in metric_rows(summary)

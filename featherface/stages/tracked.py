@@ -27,8 +27,8 @@ MAX_LOGGED_BYTES = 20 * 2**20
 def run_tracked(name: str, root: Path) -> StageResult:
     """Run one stage of a workspace and keep notes of it in MLflow.
 
-    A stage that was killed leaves its checkpoint; run again, it goes on in the same run. A refusal is also written
-    to `state/<stage>/failure.txt`, where the flow reads it.
+    A stage that was killed leaves its checkpoint; run again, it goes on in the same run. A refusal is also
+    written to `state/<stage>/failure.txt`, where the flow reads it.
 
     Raises:
         FeatherFaceError: bad input: unknown stage, broken params.yaml, missing files.
@@ -66,7 +66,9 @@ def _run(stage: Stage, config: Config, root: Path) -> StageResult:
         tracker.log_dataset(config.data.source, data_md5(root), config.data.root)
         started = time.perf_counter()
         result = stage.run(config, Workspace(root, tracker))
-        tracker.log_metrics({**result.metrics, "sys/duration_s": time.perf_counter() - started, **_peak_memory()})
+        tracker.log_metrics(
+            {**result.metrics, "sys/duration_s": time.perf_counter() - started, **_peak_memory()}
+        )
         _log_outputs(tracker, stage, root)
     (state / CHECKPOINT_FILE).unlink(missing_ok=True)
     return result

@@ -21,7 +21,9 @@ STAGE = "train_teacher"
 NO_HISTORY = "epoch,lr,train/loss,train/loss_cls,train/loss_box,train/loss_landmark\n"
 
 
-def run(data: DataConfig, teacher: TeacherConfig, train_teacher: TrainConfig, *, workspace: Workspace) -> StageResult:
+def run(
+    data: DataConfig, teacher: TeacherConfig, train_teacher: TrainConfig, *, workspace: Workspace
+) -> StageResult:
     """Write the teacher's weights, its training history and metrics.
 
     Raises:
@@ -50,7 +52,8 @@ def run(data: DataConfig, teacher: TeacherConfig, train_teacher: TrainConfig, *,
     metrics = {"model/params": count_parameters(model), "train/loss": result.history[-1]["loss"]}
     workspace.write_json(names.TEACHER_METRICS, metrics)
     return StageResult(
-        metrics=metrics, summary=f"{teacher.architecture}, {train_teacher.epochs} epochs, loss {metrics['train/loss']:.3f}"
+        metrics=metrics,
+        summary=f"{teacher.architecture}, {train_teacher.epochs} epochs, loss {metrics['train/loss']:.3f}",
     )
 
 
@@ -65,4 +68,6 @@ def _take_published(teacher: TeacherConfig, weights: str, workspace: Workspace) 
     workspace.write_text(names.TEACHER_HISTORY, NO_HISTORY)
     metrics = {"model/params": count_parameters(model)}
     workspace.write_json(names.TEACHER_METRICS, metrics)
-    return StageResult(metrics=metrics, summary=f"{teacher.architecture} with the published weights of {weights}")
+    return StageResult(
+        metrics=metrics, summary=f"{teacher.architecture} with the published weights of {weights}"
+    )

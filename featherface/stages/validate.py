@@ -14,7 +14,7 @@ def run(data: DataConfig, *, workspace: Workspace) -> StageResult:
     """Check every image and annotation; writes a JSON report and a plot.
 
     Raises:
-        DataError: images are missing, cannot be read or lie in both splits; odd boxes are reported, not refused.
+        DataError: images are missing, unreadable or in both splits; odd boxes are reported, not refused.
     """
     report = validate_dataset(workspace.root / data.root)
     content = report.to_dict()
@@ -28,7 +28,10 @@ def run(data: DataConfig, *, workspace: Workspace) -> StageResult:
         for name, split in report.splits.items()
         for what, value in (("images", split.num_images), ("faces", split.num_faces))
     }
-    counts = ", ".join(f"{name} {split.num_images:,} images, {split.num_faces:,} faces" for name, split in report.splits.items())
+    counts = ", ".join(
+        f"{name} {split.num_images:,} images, {split.num_faces:,} faces"
+        for name, split in report.splits.items()
+    )
     return StageResult(metrics=metrics, summary=counts)
 
 
@@ -46,6 +49,6 @@ def refuse_unusable(report: ValidationReport) -> None:
         problems += [f"{name}: {reason}" for _, reason in split.unreadable]
     more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
     raise DataError(
-        f"{report.root}: cannot be trained on: {problems[0]}{more}; mend or remove these images and their annotations "
-        "(`featherface data validate` lists them)"
+        f"{report.root}: cannot be trained on: {problems[0]}{more}; mend or remove these images and their "
+        "annotations (`featherface data validate` lists them)"
     )

@@ -88,7 +88,8 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_starting_and_detecting_import_neither_torch_nor_mlflow_nor_prefect() -> None:
     code = (
         "import sys; import featherface.cli; from featherface.inference import batch, detector; "
-        "heavy = {'torch', 'mlflow', 'prefect', 'matplotlib', 'scipy'} & set(sys.modules); sys.exit(', '.join(heavy) or 0)"
+        "heavy = {'torch', 'mlflow', 'prefect', 'matplotlib', 'scipy'} & set(sys.modules); "
+        "sys.exit(', '.join(heavy) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

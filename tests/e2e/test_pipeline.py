@@ -1,4 +1,4 @@
-"""The whole pipeline through the command line, on a few drawn scenes: a real flow, real DVC, a real MLflow database."""
+"""The whole pipeline through the command line, on a few drawn scenes: real Prefect, DVC and MLflow."""
 
 from __future__ import annotations
 
@@ -37,9 +37,17 @@ TINY = {
 
 
 def run_featherface(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))
+    }
     return subprocess.run(
-        [*FEATHERFACE, *arguments], cwd=root, capture_output=True, text=True, check=False, env=environment, timeout=250
+        [*FEATHERFACE, *arguments],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=250,
     )
 
 
@@ -104,13 +112,26 @@ def test_first_run_is_a_parent_with_a_child_for_each_stage(
     distill = children[list(STAGES).index("distill")]
     assert distill.data.params["model.architecture"] == "v2-ultra"
     assert {"train/loss", "model/params", "sys/peak_memory_mib"} <= set(distill.data.metrics)
-    assert {"val/ap_easy", "val/ap_medium", "val/ap_hard", "val/ap_mean", "model/params"} <= set(parent.data.metrics)
-    for tag in ("git.sha", "git.dirty", "dvc.data.md5", "dvc.lock.md5", "params.sha256", "prefect.flow_run_id"):
+    assert {"val/ap_easy", "val/ap_medium", "val/ap_hard", "val/ap_mean", "model/params"} <= set(
+        parent.data.metrics
+    )
+    for tag in (
+        "git.sha",
+        "git.dirty",
+        "dvc.data.md5",
+        "dvc.lock.md5",
+        "params.sha256",
+        "prefect.flow_run_id",
+    ):
         assert parent.data.tags[tag], tag
-    assert [dataset.dataset.digest for dataset in distill.inputs.dataset_inputs] == [parent.data.tags["dvc.data.md5"]]
+    assert [dataset.dataset.digest for dataset in distill.inputs.dataset_inputs] == [
+        parent.data.tags["dvc.data.md5"]
+    ]
 
 
-def test_second_run_trains_nothing_and_promotes(root: Path, promoted: subprocess.CompletedProcess[str]) -> None:
+def test_second_run_trains_nothing_and_promotes(
+    root: Path, promoted: subprocess.CompletedProcess[str]
+) -> None:
     assert promoted.returncode == 0, promoted.stderr
     assert "nothing was trained" in promoted.stdout
     assert "champion: version 1" in promoted.stdout
@@ -132,7 +153,9 @@ def test_champion_detects(root: Path, promoted: subprocess.CompletedProcess[str]
     assert (root / "out" / image.name).is_file()
 
 
-def test_command_line_and_flow_write_equal_weights(root: Path, promoted: subprocess.CompletedProcess[str]) -> None:
+def test_command_line_and_flow_write_equal_weights(
+    root: Path, promoted: subprocess.CompletedProcess[str]
+) -> None:
     assert promoted.returncode == 0, promoted.stderr
     before = digest(root / names.STUDENT_WEIGHTS)
     done = run_featherface("run", "distill", root=root)
