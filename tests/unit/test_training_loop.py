@@ -156,6 +156,32 @@ def test_learning_rate_and_clipping_reach_the_weights() -> None:
     assert 0 < moved <= rates[0] * 1.9 * 1e-3 * 1.001
 
 
+def test_progress_runs_over_the_whole_training() -> None:
+    network = make_network()
+    seen: list[float] = []
+
+    def step_loss(batch: Batch, progress: float) -> dict[str, Tensor]:
+        seen.append(progress)
+        return {"loss": network(batch.images).mean()}
+
+    fit(network, make_batches, step_loss, recipe=Recipe(epochs=2, steps_per_epoch=STEPS))
+    assert seen == [step / (2 * STEPS) for step in range(2 * STEPS)]
+
+
+def test_average_takes_in_every_step() -> None:
+    experiment = Experiment(ema_decay=0.5)  # above the warm-up's decay of the first eight updates
+    kernels: list[Tensor] = []
+    start = experiment.network.head.weight.detach().clone()
+    result = experiment.run(on_step=lambda _: kernels.append(experiment.network.head.weight.detach().clone()))
+    expected = start
+    for update, kernel in enumerate(kernels, start=1):
+        decay = min(0.5, (1 + update) / (10 + update))
+        expected = decay * expected + (1 - decay) * kernel
+    averaged = result.averaged.get_parameter("head.weight")
+    torch.testing.assert_close(averaged.detach(), expected)
+    assert not torch.equal(averaged, kernels[-1])
+
+
 def test_images_arrive_channels_last() -> None:
     layouts: list[bool] = []
 
