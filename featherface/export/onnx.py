@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import onnx
 import torch
 
@@ -58,6 +59,7 @@ def export_onnx(model: nn.Module, path: Path | str, *, info: ModelInfo, opset: i
     proto = _trace(copy.deepcopy(model).cpu().eval(), opset)
     _anonymize(proto)
     _name_free_sides(proto)
+    _keep_padding_before_pooling(proto)
     proto.producer_name, proto.producer_version = "featherface", ""
     proto.graph.name = "featherface"
     onnx.helper.set_model_props(proto, dict(sorted(info.to_metadata().items())))
@@ -94,7 +96,7 @@ def _trace(model: nn.Module, opset: int) -> onnx.ModelProto:
                 verbose=False,
             )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError, TypeError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            reason = _innermost(error)
             raise ModelError(f"the network cannot be exported to ONNX: {reason}") from error
     if program is None:  # the type of torch.onnx.export covers its old, file-writing form
         raise ModelError("the network cannot be exported to ONNX: the exporter gave nothing back")
@@ -117,6 +119,13 @@ def _quietly() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def _innermost(error: BaseException) -> str:
+    """First line of the error that started it: the exporter wraps it in advice of many colored lines."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
 def _anonymize(proto: onnx.ModelProto) -> None:
     """Take out what tells of the machine and the source: it is half of the file, and none of it is run."""
     graph = proto.graph
@@ -137,6 +146,26 @@ def _anonymize(proto: onnx.ModelProto) -> None:
             del item.metadata_props[:]
     # Shapes of what lies between can be inferred again, and carry the tracer's own symbols.
     del graph.value_info[:]
+
+
+def _keep_padding_before_pooling(proto: onnx.ModelProto) -> None:
+    """Spell out the axes of every Pad, which means the same and keeps ONNX Runtime from a wrong optimization.
+
+    Up to 1.31 at least it folds a Pad of zeros into the MaxPool behind it, whose own padding is minus
+    infinity: maps of a BiFPN then differ by whole units at the right and bottom border. A Pad with axes is
+    left alone.
+    """
+    graph = proto.graph
+    ranks = {item.name: item.dims[0] // 2 for item in graph.initializer if len(item.dims) == 1}
+    for node in graph.node:
+        if node.op_type != "Pad" or len(node.input) > 3 or node.input[1] not in ranks:
+            continue
+        axes = f"{node.name}_axes"
+        graph.initializer.append(
+            onnx.numpy_helper.from_array(np.arange(ranks[node.input[1]], dtype=np.int64), axes)
+        )
+        constant = node.input[2] if len(node.input) == 3 else ""
+        node.input[:] = [*node.input[:2], constant, axes]
 
 
 def _name_free_sides(proto: onnx.ModelProto) -> None:

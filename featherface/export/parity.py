@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,7 +71,9 @@ def check_parity(
     """
     if not images:
         raise DataError("parity needs at least one image to compare on, got none")
-    reference, exported = TorchBackend(model, device="cpu"), OnnxBackend(onnx_path, device="cpu")
+    # A copy: a backend moves its network and puts it in evaluation mode.
+    reference = TorchBackend(copy.deepcopy(model), device="cpu")
+    exported = OnnxBackend(onnx_path, device="cpu")
     errors = dict.fromkeys(OUTPUT_NAMES, 0.0)
     sizes_hw: set[tuple[int, int]] = set()
     batch_sizes: set[int] = set()
