@@ -17,6 +17,9 @@ from featherface.models.detector import FeatherFace
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
 
+# An export is some twenty seconds of one core; a crowded machine can stretch it far.
+pytestmark = pytest.mark.timeout(900)
+
 OTHERS = [subset for size in range(5) for subset in combinations(INNOVATIONS, size)]
 
 
