@@ -61,7 +61,7 @@ def draw_faces(image: RgbImage, detections: Detections) -> RgbImage:
 def _style_for(image: RgbImage) -> _Style:
     factor = max(image.shape[:2]) / _REFERENCE_SIDE_PX
     line_px = max(1, round(2 * factor))
-    return _Style(line_px, line_px + 2 * max(1, round(factor)), max(11.0, 15 * factor))
+    return _Style(line_px, line_px + 2 * max(1, round(factor)), max(9.0, 15 * factor))
 
 
 def _draw_box(canvas: RgbImage, box_xyxy: npt.NDArray[np.float32], style: _Style) -> None:
@@ -69,7 +69,7 @@ def _draw_box(canvas: RgbImage, box_xyxy: npt.NDArray[np.float32], style: _Style
     radius = 0.12 * min(right - left, bottom - top)
     outline = _rounded_rectangle(left, top, right, bottom, radius)
     # Around a small face a dark border would be wider than the face.
-    if min(right - left, bottom - top) > 6 * style.outline_px:
+    if min(right - left, bottom - top) > 12 * style.outline_px:
         cv2.polylines(canvas, [outline], True, _INK_RGB, style.outline_px, cv2.LINE_AA, _SHIFT)
     cv2.polylines(canvas, [outline], True, _BOX_RGB, style.line_px, cv2.LINE_AA, _SHIFT)
 
@@ -108,7 +108,7 @@ def _draw_score(canvas: RgbImage, box_xyxy: npt.NDArray[np.float32], score: floa
     text_px = min(style.text_px, 0.3 * (right - left))
     if text_px < _MIN_TEXT_PX:
         return
-    scale, thickness = text_px / _FONT_HEIGHT_PX, max(1, round(text_px / 11))
+    scale, thickness = text_px / _FONT_HEIGHT_PX, max(1, round(text_px / 15))
     (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, thickness)
     margin = round(0.35 * text_px)
     width, height = text_width + 2 * margin, text_height + 2 * margin
