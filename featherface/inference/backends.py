@@ -184,8 +184,7 @@ def _providers(device: str) -> list[str]:
     if device == "cuda" and not has_cuda:
         raise OptionError(
             f"device 'cuda': this ONNX Runtime has only {', '.join(available)}; install onnxruntime-gpu or "
-            f"use "
-            "device='cpu'"
+            "use device='cpu'"
         )
     return (
         ["CUDAExecutionProvider", "CPUExecutionProvider"]

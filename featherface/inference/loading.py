@@ -39,7 +39,7 @@ def open_backend(
 
     Raises:
         ModelError: a file that is missing, broken or made for the other backend; an address nobody
-        understands.
+            understands.
         OptionError: an unknown backend or device.
     """
     if backend not in BACKENDS:
@@ -75,8 +75,7 @@ def resolve_model(model: str | Path) -> Path:
     if found is None:
         raise ModelError(
             f"{model}: nothing installed understands '{scheme}:' addresses; give a file, or install "
-            f"featherface "
-            "with its pipeline extra for 'models:/...'"
+            "featherface with its pipeline extra for 'models:/...'"
         )
     try:
         resolver = found.load()
@@ -100,8 +99,7 @@ def _shipped_weights(backend: str) -> bytes:
     if not file.is_file():
         raise ModelError(
             "no weights ship with this copy of featherface; `featherface pipeline` trains and exports a "
-            "model, then "
-            "give its .onnx file or 'models:/featherface@champion'"
+            "model, then give its .onnx file or 'models:/featherface@champion'"
         )
     return file.read_bytes()
 
@@ -114,7 +112,6 @@ def _open_torch(path: Path, device: str, num_threads: int | None) -> TorchBacken
     except ImportError as error:
         raise ModelError(
             f"{path}: .safetensors files need '{error.name}', which is not installed; give an .onnx file or "
-            f"install "
-            "featherface with its train extra"
+            "install featherface with its train extra"
         ) from error
     return TorchBackend(model, device=device, info=info, num_threads=num_threads)

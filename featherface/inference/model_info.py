@@ -83,8 +83,7 @@ class ModelInfo:
         if metadata[SCHEMA_KEY] != SCHEMA_VERSION:
             raise ModelError(
                 f"{source}: written with model schema {metadata[SCHEMA_KEY]!r}, this version of featherface "
-                f"reads "
-                f"{SCHEMA_VERSION!r}; export the model again"
+                f"reads {SCHEMA_VERSION!r}; export the model again"
             )
         try:
             _require("variances", _parse(metadata, "variances"), list(VARIANCES), source)

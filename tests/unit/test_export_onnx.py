@@ -74,6 +74,7 @@ def test_the_export_equals_its_network_at_every_size(
     report = check_parity(model, exported, [photo], tolerance=1e-5, sizes_px=(32, 96, 320))
     assert set(report.max_abs_error) == {"cls_logits", "box_deltas", "landmark_deltas"}
     assert 0 < report.worst < 1e-5
+    assert all(report.max_scaled_error[name] <= error for name, error in report.max_abs_error.items())
     assert {(32, 32), (96, 96), (256, 320), (320, 256)} == set(report.sizes_hw)
     assert report.batch_sizes == (1, 2)
     assert report.num_inputs == 9
