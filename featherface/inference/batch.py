@@ -63,6 +63,8 @@ def detect_files(
             share one).
     """
     taken: set[str] = set()
+    if save_dir is not None:
+        save_dir.mkdir(parents=True, exist_ok=True)
     for path in tqdm(
         paths, desc="detect", unit="image", disable=None if len(paths) >= _BAR_FROM_FILES else True
     ):

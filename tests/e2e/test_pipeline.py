@@ -16,9 +16,12 @@ import pytest
 from mlflow.entities import Run
 
 from featherface.config import Config, dump_config, load_config
+from featherface.errors import DataError
 from featherface.stages import STAGES, names
 from featherface.tracking.runs import CACHED, MADE_BY, STAGE
 from featherface.tracking.versions import CHAMPION, MODEL_NAME
+from pipelines import dvc_commands
+from pipelines.workspace import bring_data
 
 pytestmark = [
     pytest.mark.timeout(280),
@@ -201,7 +204,40 @@ def test_data_that_was_removed_comes_back_from_the_cache(
 ) -> None:
     assert promoted.returncode == 0, promoted.stderr
     (root / "data").rename(tmp_path / "moved-away")
-    from pipelines.workspace import bring_data
-
     bring_data(root, load_config(root / "params.yaml"), source=None)
     assert len(list((root / "data/WIDER_train/images").rglob("*.jpg"))) == 8
+
+
+def test_another_folder_pulls_data_and_models_from_a_remote(
+    root: Path, promoted: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
+    assert promoted.returncode == 0, promoted.stderr
+    remote, clone = tmp_path / "remote", tmp_path / "clone"
+    dvc_commands.run_dvc(root, "remote", "add", "--force", "--default", "folder", str(remote))
+    dvc_commands.run_dvc(root, "push")
+    clone.mkdir()
+    for name in ("data.dvc", "dvc.yaml", "dvc.lock", "params.yaml"):
+        (clone / name).write_bytes((root / name).read_bytes())
+    dvc_commands.initialize(clone)
+    dvc_commands.run_dvc(clone, "remote", "add", "--default", "folder", str(remote))
+    bring_data(clone, load_config(clone / "params.yaml"), source=None)
+    assert len(list((clone / "data/WIDER_train/images").rglob("*.jpg"))) == 8
+    dvc_commands.run_dvc(clone, "pull")
+    assert digest(clone / names.ONNX_FILE) == digest(root / names.ONNX_FILE)
+    assert dvc_commands.stale_stages(clone) == set()
+
+
+def test_data_of_another_version_than_recorded_is_refused_with_both_hashes(tmp_path: Path) -> None:
+    config = Config.model_validate(TINY)
+    recorded = f"{'0' * 32}.dir"
+    (tmp_path / "data.dvc").write_text(f"outs:\n- md5: {recorded}\n  path: data\n", encoding="utf-8")
+    dvc_commands.initialize(tmp_path)
+    with pytest.raises(DataError, match=rf"has the version [0-9a-f]{{32}}\.dir, but .* records {recorded}"):
+        bring_data(tmp_path, config, source=None)
+    assert recorded in (tmp_path / "data.dvc").read_text(encoding="utf-8")
+
+
+def test_workspace_of_another_profile_is_refused(root: Path) -> None:
+    done = run_featherface("pipeline", "--profile", "widerface", "--root", str(root), root=root)
+    assert done.returncode == 2
+    assert "data.source is 'synthetic', asked for profile 'widerface'" in done.stderr
