@@ -52,7 +52,7 @@ class Scene:
 
 SCENES: dict[SceneKind, Scene] = {
     "street": Scene("0--Street", paint_street, (2, 12), (8, 100), (1, 5), (0.0, 1.5), ground=0.64),
-    "crowd": Scene("1--Crowd", paint_stand, (12, 25), (10, 48), (0, 4), (0.0, 1.0)),
+    "crowd": Scene("1--Crowd", paint_stand, (12, 25), (12, 56), (0, 4), (0.0, 1.0)),
     "portrait": Scene("2--Portrait", paint_studio, (1, 3), (90, 300), (0, 3), (1.0, 7.0)),
     "office": Scene("3--Office", paint_office, (3, 8), (20, 120), (1, 5), (0.0, 1.5), ground=0.8),
     "night": Scene("4--Night", paint_night, (2, 7), (14, 170), (0, 4), (0.0, 4.0), ground=0.7),

@@ -37,7 +37,14 @@ _MAX_SIDE_PX = 32_768
 _NOISY_LOGGERS = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
 
 
-def export_onnx(model: nn.Module, path: Path | str, *, info: ModelInfo, opset: int = DEFAULT_OPSET) -> None:
+def export_onnx(
+    model: nn.Module,
+    path: Path | str,
+    *,
+    info: ModelInfo,
+    opset: int = DEFAULT_OPSET,
+    fixed_hw: tuple[int, int] | None = None,
+) -> None:
     """Write a detector as an ONNX file; equal weights and info make equal bytes.
 
     The input is `images` (B, 3, H, W) float32 as `imaging.to_network_input` makes it; the outputs are those
@@ -49,6 +56,8 @@ def export_onnx(model: nn.Module, path: Path | str, *, info: ModelInfo, opset: i
         info: what goes beside the weights: architecture, innovations, priors, and in `extra` the text of the
             caller (commit, data version, thresholds, license).
         opset: version of the operator set.
+        fixed_hw: height and width of the only input that the file is to take, one image at a time: exported in a
+            fraction of the time, for measurements. None: all sides are free.
 
     Raises:
         ModelError: another suffix, a network that cannot be traced, or a folder that cannot be written to.
@@ -56,9 +65,10 @@ def export_onnx(model: nn.Module, path: Path | str, *, info: ModelInfo, opset: i
     path = Path(path)
     if path.suffix != ".onnx":
         raise ModelError(f"{path}: an export is written as .onnx, not as '{path.suffix}'")
-    proto = _trace(copy.deepcopy(model).cpu().eval(), opset)
+    proto = _trace(copy.deepcopy(model).cpu().eval(), opset, fixed_hw)
     _anonymize(proto)
-    _name_free_sides(proto)
+    if fixed_hw is None:
+        _name_free_sides(proto)
     _keep_padding_before_pooling(proto)
     proto.producer_name, proto.producer_version = "featherface", ""
     proto.graph.name = "featherface"
@@ -79,7 +89,7 @@ class _Images(torch.nn.Module):
         return cls_logits, box_deltas, landmark_deltas
 
 
-def _trace(model: nn.Module, opset: int) -> onnx.ModelProto:
+def _trace(model: nn.Module, opset: int, fixed_hw: tuple[int, int] | None) -> onnx.ModelProto:
     blocks = _MAX_SIDE_PX // STRIDE_MULTIPLE
     height, width = (torch.export.Dim(name, min=1, max=blocks) for name in ("blocks_high", "blocks_wide"))
     free_sides = {0: torch.export.Dim("batch"), 2: STRIDE_MULTIPLE * height, 3: STRIDE_MULTIPLE * width}
@@ -87,12 +97,12 @@ def _trace(model: nn.Module, opset: int) -> onnx.ModelProto:
         try:
             program = torch.onnx.export(
                 _Images(model),
-                (torch.zeros(_EXAMPLE_SHAPE),),
+                (torch.zeros(_EXAMPLE_SHAPE if fixed_hw is None else (1, 3, *fixed_hw)),),
                 dynamo=True,
                 opset_version=opset,
                 input_names=[INPUT_NAME],
                 output_names=list(OUTPUT_NAMES),
-                dynamic_shapes={"images": free_sides},
+                dynamic_shapes={"images": free_sides} if fixed_hw is None else None,
                 verbose=False,
             )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError, TypeError) as error:

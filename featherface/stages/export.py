@@ -76,8 +76,8 @@ def _compare_latency(student: Path, teacher_weights: Path, export: ExportConfig)
     with tempfile.TemporaryDirectory() as folder:
         teacher_path = Path(folder) / "teacher.onnx"
         teacher, info = load_model_with_info(teacher_weights)
-        export_onnx(teacher, teacher_path, info=info, opset=export.opset)
-        side = export.latency_size_px
+        input_hw = (export.latency_size_px, export.latency_size_px)
+        export_onnx(teacher, teacher_path, info=info, opset=export.opset, fixed_hw=input_hw)
         return measure_latency(
-            {"student": student, "teacher": teacher_path}, input_hw=(side, side), rounds=LATENCY_ROUNDS
+            {"student": student, "teacher": teacher_path}, input_hw=input_hw, rounds=LATENCY_ROUNDS
         )
