@@ -85,6 +85,7 @@ def _recorded_version(root: Path) -> str | None:
 def _make_data(folder: Path, config: Config, source: Path | None) -> None:
     if config.data.source == "synthetic":
         settings = config.synthesize
+        logger.info("drawing %d training and %d validation images", settings.num_train, settings.num_val)
         synthesize_dataset(
             folder,
             num_train=settings.num_train,
@@ -97,6 +98,7 @@ def _make_data(folder: Path, config: Config, source: Path | None) -> None:
             f"{folder}: does not exist; give the photographs with --data DIR (WIDER FACE layout or its zips)"
         )
     else:
+        logger.info("importing %s", source)
         import_widerface(source, folder)
 
 
@@ -106,7 +108,7 @@ def _fetch_data(root: Path) -> bool:
     try:
         dvc_commands.run_dvc(root, "pull" if has_remote else "checkout", "--quiet", dvc_commands.DATA_FILE)
     except dvc_commands.DvcError as error:
-        logger.info("the recorded data is in no cache or remote (%s)", error)
+        logger.debug("the recorded data is in no cache or remote (%s)", error)
         return False
     return True
 

@@ -56,8 +56,8 @@ def export_onnx(
         info: what goes beside the weights: architecture, innovations, priors, and in `extra` the text of the
             caller (commit, data version, thresholds, license).
         opset: version of the operator set.
-        fixed_hw: height and width of the only input that the file is to take, one image at a time: exported in a
-            fraction of the time, for measurements. None: all sides are free.
+        fixed_hw: height and width of the only input that the file is to take, one image at a time: exported
+            in a fraction of the time, for measurements. None: all sides are free.
 
     Raises:
         ModelError: another suffix, a network that cannot be traced, or a folder that cannot be written to.

@@ -128,29 +128,6 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
     return _read(Path(path))[0]
 
 
-def copy_matching(source_state: Mapping[str, Tensor], target: nn.Module, prefix: str = "") -> list[str]:
-    """Copy into `target` every tensor that `source_state` has under the same name and in the same shape.
-
-    Args:
-        source_state: a state dict, of the teacher say.
-        target: changed in place; tensors without a match stay as they are.
-        prefix: only names that start so are considered, `backbone.` say.
-
-    Returns:
-        The names that were copied, sorted.
-    """
-    import torch
-
-    copied = []
-    with torch.no_grad():
-        for name, tensor in sorted(target.state_dict().items()):
-            source = source_state.get(name)
-            if name.startswith(prefix) and source is not None and source.shape == tensor.shape:
-                tensor.copy_(source)
-                copied.append(name)
-    return copied
-
-
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that appears complete or not at all, in folders that are made if missing.
 

@@ -13,7 +13,6 @@ from featherface.errors import ModelError
 from featherface.inference.backends import TorchBackend
 from featherface.inference.detector import FaceDetector
 from featherface.inference.weights import (
-    copy_matching,
     load_model,
     load_model_with_info,
     load_public_v1,
@@ -161,30 +160,6 @@ def test_weights_are_written_under_the_right_suffix_into_a_folder(student: nn.Mo
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="cannot be written"):
         save_weights(tmp_path / "file" / "a.safetensors", student, architecture="v2-ultra")
-
-
-def test_copying_takes_what_has_the_name_and_the_shape() -> None:
-    source = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4), nn.Linear(4, 1))
-    target = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 5), nn.Linear(4, 1), nn.Linear(1, 1))
-    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
-    assert copy_matching(source.state_dict(), target, "0.") == ["0.bias", "0.weight"]
-    assert torch.equal(target[0].weight, source[0].weight)
-    assert torch.equal(target[2].weight, before["2.weight"])
-    assert copy_matching(source.state_dict(), target) == ["0.bias", "0.weight", "2.bias", "2.weight"]
-    assert torch.equal(target[1].weight, before["1.weight"])
-    # A copy, not a view of the teacher: training the target must not change it.
-    with torch.no_grad():
-        target[0].weight += 1
-    assert not torch.equal(target[0].weight, source[0].weight)
-
-
-def test_a_student_takes_its_backbone_from_a_teacher(student: nn.Module) -> None:
-    teacher = build_model("v1-487k")
-    target = build_model("v2-ultra")
-    copied = copy_matching(teacher.state_dict(), target, "backbone.")
-    assert any("stage1" in name for name in copied)
-    assert any("stage2" in name for name in copied)
-    assert all(torch.equal(target.state_dict()[name], teacher.state_dict()[name]) for name in copied)
 
 
 @pytest.mark.shared
