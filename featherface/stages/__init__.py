@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from featherface.config import Config
-from featherface.stages import distill, evaluate, export, names, report, train_teacher, validate
+from featherface.stages import names
 from featherface.stages.base import Output, Stage
 
 _BASE = ("config.py", "errors.py", "stages/base.py", "stages/names.py")
@@ -28,14 +28,16 @@ def _teacher_weights(config: Config) -> tuple[str, ...]:
 _ALL = (
     Stage(
         name="validate",
-        run_function=validate.run,
+        module="featherface.stages.validate",
+        sections=("data",),
         inputs=("data",),
         outputs=(Output(names.VALIDATION_REPORT, "metric"), Output(names.VALIDATION_PLOT)),
         code=(*_BASE, *_IMAGES, "data/validation.py", "data/validation_plot.py", "stages/validate.py"),
     ),
     Stage(
         name="train_teacher",
-        run_function=train_teacher.run,
+        module="featherface.stages.train_teacher",
+        sections=("data", "teacher", "train_teacher"),
         inputs=("data", names.VALIDATION_REPORT),
         outputs=(
             Output(names.TEACHER_WEIGHTS),
@@ -47,7 +49,8 @@ _ALL = (
     ),
     Stage(
         name="distill",
-        run_function=distill.run,
+        module="featherface.stages.distill",
+        sections=("data", "model", "distill"),
         inputs=("data", names.VALIDATION_REPORT, names.TEACHER_WEIGHTS),
         outputs=(
             Output(names.STUDENT_WEIGHTS),
@@ -58,7 +61,8 @@ _ALL = (
     ),
     Stage(
         name="evaluate",
-        run_function=evaluate.run,
+        module="featherface.stages.evaluate",
+        sections=("data", "evaluate"),
         inputs=("data", names.TEACHER_WEIGHTS, names.STUDENT_WEIGHTS),
         outputs=(
             Output(names.EVALUATION_METRICS, "metric"),
@@ -73,14 +77,16 @@ _ALL = (
     ),
     Stage(
         name="export",
-        run_function=export.run,
+        module="featherface.stages.export",
+        sections=("data", "export"),
         inputs=("data", names.TEACHER_WEIGHTS, names.STUDENT_WEIGHTS),
         outputs=(Output(names.ONNX_FILE), Output(names.EXPORT_METRICS, "metric")),
         code=(*_BASE, *_NETWORKS, *_IMAGES, "export", "stages/export.py"),
     ),
     Stage(
         name="report",
-        run_function=report.run,
+        module="featherface.stages.report",
+        sections=("data", "model", "teacher", "distill"),
         inputs=(
             names.EVALUATION_METRICS,
             names.EXPORT_METRICS,

@@ -6,10 +6,10 @@ track. Nothing here knows a particular stage, DVC, Prefect or MLflow.
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,10 @@ class Stage:
     """One station of the pipeline; the same object serves the command line, DVC and Prefect."""
 
     name: str
-    run_function: Callable[..., StageResult]
+    module: str
+    """Where its function `run` is; imported only when it runs, as most stages bring heavy libraries."""
+    sections: tuple[str, ...]
+    """The sections of params.yaml that it reads: the names of its function's arguments."""
     inputs: tuple[str, ...]
     """Files and folders it reads, relative to the workspace."""
     outputs: tuple[Output, ...]
@@ -105,9 +108,10 @@ class Stage:
     """Further inputs that only some configurations have."""
 
     @property
-    def sections(self) -> tuple[str, ...]:
-        """The sections of params.yaml that it reads: the names of its function's arguments."""
-        return tuple(name for name in inspect.signature(self.run_function).parameters if name != "workspace")
+    def run_function(self) -> Callable[..., StageResult]:
+        """The plain function that does the work."""
+        function: Callable[..., StageResult] = import_module(self.module).run
+        return function
 
     def all_inputs(self, config: Config) -> tuple[str, ...]:
         """Every file and folder that it reads with this configuration."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import grimp
@@ -44,12 +45,16 @@ def test_config_survives_yaml(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stage", STAGES.values(), ids=list(STAGES))
 def test_every_module_that_a_stage_imports_is_among_its_dependencies(stage: Stage) -> None:
     graph = grimp.build_graph("featherface")
-    module = stage.run_function.__module__
-    imported = {module, *graph.find_upstream_modules(module)}
+    imported = {stage.module, *graph.find_upstream_modules(stage.module)}
     # A package's __init__ only lists what is in it, and importing one stage imports its siblings' list.
     reached = {name for name in imported if not name.startswith(NOT_COMPUTING) and not _is_package(name)}
     missing = {name for name in reached if not _is_covered(name, stage.code)}
     assert not missing, f"stage {stage.name} runs code that DVC does not watch: {sorted(missing)}"
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=list(STAGES))
+def test_declared_sections_are_the_arguments_of_the_function(stage: Stage) -> None:
+    assert (*stage.sections, "workspace") == tuple(inspect.signature(stage.run_function).parameters)
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=list(STAGES))
