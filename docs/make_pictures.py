@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from featherface.data.synthetic import render_scene
+from featherface.data.synthetic_scenes import render_scene
 from featherface.imaging import write_image
 from featherface.inference.detector import FaceDetector
 from featherface.structures import Detections
@@ -31,6 +31,8 @@ SEED = 77
 SCENES = (0, 1, 2, 3, 4, 5)
 COLUMNS = 3
 TILE_WH = (480, 360)
+# MLflow's page keeps asking its server, so it is never idle: it gets a fixed time to draw itself.
+PATIENCE_MS = 15_000
 
 
 def draw_detections() -> None:
@@ -74,10 +76,8 @@ def screenshot_runs() -> None:
             flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
             browser = playwright.chromium.launch(executable_path=chromium, args=flags)
             page = browser.new_page(viewport={"width": 1760, "height": 760})
-            columns = "metrics.`val/ap_mean`,metrics.`val/ap_easy`,metrics.`val/ap_hard`,metrics.`model/params`"
-            page.goto(f"http://127.0.0.1:{port}/#/experiments/1/runs?viewStateShareKey=&{columns}")
-            page.wait_for_load_state("networkidle")
-            page.wait_for_timeout(4000)
+            page.goto(f"http://127.0.0.1:{port}/#/experiments/1/runs", wait_until="domcontentloaded")
+            page.wait_for_timeout(PATIENCE_MS)
             page.screenshot(path=IMAGES / "mlflow-runs.png")
             browser.close()
     finally:

@@ -6,8 +6,10 @@ inside the commands that need them.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -35,8 +37,9 @@ app.add_typer(registry.app, name="registry")
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
-    _log_to_stderr()
-    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
+    with _logging_to_stderr():
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
@@ -78,11 +81,21 @@ def _explain_missing(error: ModuleNotFoundError) -> int:
     return 1
 
 
-def _log_to_stderr() -> None:
+@contextlib.contextmanager
+def _logging_to_stderr() -> Iterator[None]:
+    """Show what our modules tell, as plain lines; whoever calls `main` gets the loggers back as they were."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
-    for name in ("featherface", "pipelines"):
-        logger = logging.getLogger(name)
-        logger.handlers = [handler]
+    loggers = [logging.getLogger(name) for name in ("featherface", "pipelines")]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate

@@ -18,7 +18,8 @@ pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 # An export is some twenty seconds of one core; a crowded machine can stretch it far.
-pytestmark = pytest.mark.timeout(900)
+# The default suite exports the student once, on its way through the pipeline (tests/e2e).
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 OTHERS = [subset for size in range(5) for subset in combinations(INNOVATIONS, size)]
 
@@ -58,14 +59,12 @@ def test_our_student_exports_with_all_innovations(tmp_path: Path) -> None:
     check_export(build_model("v2-ultra"), tmp_path / "model.onnx")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("subset", OTHERS, ids=lambda subset: "+".join(subset) or "none")
 def test_every_other_subset_of_innovations_exports(subset: tuple[str, ...], tmp_path: Path) -> None:
     torch.manual_seed(0)
     check_export(build_model("v2-ultra", innovations=subset), tmp_path / "model.onnx")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["v2-ultra-reference", "v1", "v1-487k"])
 def test_the_other_networks_export(architecture: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
