@@ -49,7 +49,7 @@ def plot_validation(report: ValidationReport, path: Path | str) -> None:
         sizes.scatter(*unique_wh.T, s=dot_area, color=_COLORS[name], alpha=0.45, linewidths=0, label=name)
     _label(sizes, "Image sizes (dot area: share of images)", "width (px)", "height (px)")
     sizes.set_xlim(0, 1.08 * sizes.get_xlim()[1])
-    sizes.set_ylim(bottom=0)
+    sizes.set_ylim(0, 1.08 * sizes.get_ylim()[1])
     named = [
         f"{name}: {split.num_images:,} images, {split.num_faces:,} faces" for name, split in splits.items()
     ]
