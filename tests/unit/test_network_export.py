@@ -28,7 +28,7 @@ def noise(*shape: int) -> Tensor:
     return 60 * torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
-def check_export(model: FeatherFace, path: Path) -> None:
+def assert_export_answers_as_its_network(model: FeatherFace, path: Path) -> None:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the plain mean of the batches seen
@@ -56,16 +56,16 @@ def check_export(model: FeatherFace, path: Path) -> None:
 
 def test_our_student_exports_with_all_innovations(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    check_export(build_model("v2-ultra"), tmp_path / "model.onnx")
+    assert_export_answers_as_its_network(build_model("v2-ultra"), tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("subset", OTHERS, ids=lambda subset: "+".join(subset) or "none")
 def test_every_other_subset_of_innovations_exports(subset: tuple[str, ...], tmp_path: Path) -> None:
     torch.manual_seed(0)
-    check_export(build_model("v2-ultra", innovations=subset), tmp_path / "model.onnx")
+    assert_export_answers_as_its_network(build_model("v2-ultra", innovations=subset), tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("architecture", ["v2-ultra-reference", "v1", "v1-487k"])
 def test_the_other_networks_export(architecture: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    check_export(build_model(architecture), tmp_path / "model.onnx")
+    assert_export_answers_as_its_network(build_model(architecture), tmp_path / "model.onnx")
