@@ -81,6 +81,7 @@ def augment(
     image_size_px: int,
     settings: AugmentConfig,
     min_face_px: float,
+    extent: float = 1.0,
 ) -> LabeledImage:
     """A random square view of `image_size_px`: crop and zoom, then colors, then mirror.
 
@@ -90,8 +91,11 @@ def augment(
         image_size_px: side of the view.
         settings: ranges and probabilities.
         min_face_px: faces whose shorter side is less in the view are ignored.
+        extent: factor of the side of the crop: a view with twice the pixels that shows twice as much keeps
+            the zoom. Beyond the largest crop of extent 1 it ends at the longer side of the image, so that
+            large views are not mostly padding.
     """
-    side, left, top = _draw_crop(labeled, generator, settings.crop_scale_min, settings.crop_scale_max)
+    side, left, top = _draw_crop(labeled, generator, settings, extent)
     view = crop_and_resize(labeled, left=left, top=top, side=side, size_px=image_size_px)
     if generator.random() < settings.photometric_probability:
         view = replace(view, image=distort_colors(view.image, generator))
@@ -168,7 +172,7 @@ def distort_colors(image: RgbImage, generator: np.random.Generator) -> RgbImage:
 
 
 def _draw_crop(
-    labeled: LabeledImage, generator: np.random.Generator, scale_min: float, scale_max: float
+    labeled: LabeledImage, generator: np.random.Generator, settings: AugmentConfig, extent: float
 ) -> tuple[int, int, int]:
     """Side, left and top of a random square; of ten places the first with the center of a face to learn.
 
@@ -176,8 +180,10 @@ def _draw_crop(
     gives a view of background.
     """
     height, width = labeled.image.shape[:2]
-    scale = scale_min + generator.random() * (scale_max - scale_min)
-    side = max(1, round(scale * min(height, width)))
+    short_side, long_side = sorted((height, width))
+    scale_min, scale_max = settings.crop_scale_min, settings.crop_scale_max
+    scale = extent * (scale_min + generator.random() * (scale_max - scale_min))
+    side = max(1, min(round(scale * short_side), max(round(scale_max * short_side), long_side)))
     draws_xy = generator.random((_CROP_TRIALS, 2))
     # A crop smaller than the image stays inside it; a larger one contains it.
     lefts, tops = np.rint(draws_xy * (np.asarray([width, height]) - side)).T

@@ -7,10 +7,12 @@ the GIL.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,11 +21,23 @@ from featherface.config import AugmentConfig
 from featherface.data.augment import LabeledImage, augment, label_image
 from featherface.data.widerface import Sample
 from featherface.errors import DataError
-from featherface.imaging import read_image, resize_long_side, to_network_input
+from featherface.imaging import STRIDE_MULTIPLE, read_image, resize_long_side, to_network_input
 from featherface.structures import Batch, Targets
 
 # Twice the view: the smallest crops are enlarged anyway, and decoded photographs of any size fit in memory.
 _CACHED_LONG_SIDE_FACTOR = 2
+
+
+# Last key of the generator that draws the sizes of an epoch's batches; no place in an epoch reaches it.
+_SIZES = 2**32
+
+
+@dataclass(frozen=True)
+class _BatchPlan:
+    """One batch: which places of the epoch's order, as views of which side."""
+
+    places: range
+    size_px: int
 
 
 class TrainingLoader:
@@ -31,7 +45,8 @@ class TrainingLoader:
 
     An epoch holds every sample once, in a new order. The last incomplete batch is dropped, so that all steps
     weigh the same; as the order changes, no sample is left out for ever. A set smaller than one batch gives
-    one batch of what there is.
+    one batch of what there is. With several view scales an epoch has as many steps, of other sizes: it goes
+    through the order as far as they reach, or around it.
     """
 
     def __init__(
@@ -43,22 +58,27 @@ class TrainingLoader:
         seed: int,
         augment_config: AugmentConfig,
         min_face_px: float,
+        view_scales: Sequence[float] = (1.0,),
         num_threads: int = 1,
         num_prefetched: int = 4,
-        cache_mib: float = 2048,
+        cache_mib: float | None = None,
     ) -> None:
         """Remember what to read; nothing is decoded and no thread runs before the first batch is asked for.
 
         Args:
             samples: the training photographs.
             batch_size: views a batch.
-            image_size_px: side of a view, a multiple of 32.
+            image_size_px: side of a view at scale 1, a multiple of 32.
             seed: of order and views.
             augment_config: ranges and probabilities of the views.
             min_face_px: faces smaller than this in a view are ignored.
+            view_scales: each batch draws one. Its views have that multiple of `image_size_px` as side,
+                rounded to 32 pixels, and show so much more at the same zoom; there are fewer, so that the
+                batch has as many pixels as one of scale 1.
             num_threads: threads that prepare batches; the batches do not depend on it.
             num_prefetched: batches that are prepared ahead.
             cache_mib: memory for decoded photographs; what does not fit is decoded again in every epoch.
+                None: a third of what the machine has.
 
         Raises:
             DataError: no samples.
@@ -73,10 +93,11 @@ class TrainingLoader:
         self._seed = seed
         self._augment_config = augment_config
         self._min_face_px = min_face_px
+        self._view_scales = tuple(view_scales)
         self._num_threads = num_threads
         self._num_prefetched = num_prefetched
         self._cache: dict[int, LabeledImage] = {}
-        self._cache_bytes_left = int(cache_mib * 2**20)
+        self._cache_bytes_left = _third_of_memory() if cache_mib is None else int(cache_mib * 2**20)
         self._cache_lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -90,12 +111,12 @@ class TrainingLoader:
             ImageDecodeError: a photograph cannot be read, at the batch that needs it.
         """
         order = np.random.default_rng((self._seed, epoch)).permutation(len(self._samples))
+        plans = self._plan(epoch)
         pool = ThreadPoolExecutor(self._num_threads, thread_name_prefix="featherface-loader")
         pending: deque[Future[Batch]] = deque()
-        todo = iter(range(start_batch, len(self)))
         try:
-            for batch_idx in todo:
-                pending.append(pool.submit(self._make_batch, order, epoch, batch_idx))
+            for plan in plans[start_batch:]:
+                pending.append(pool.submit(self._make_batch, order, epoch, plan))
                 if len(pending) > self._num_prefetched:
                     yield pending.popleft().result()
             while pending:
@@ -103,20 +124,31 @@ class TrainingLoader:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _make_batch(self, order: np.ndarray, epoch: int, batch_idx: int) -> Batch:
-        places = range(batch_idx * self._batch_size, (batch_idx + 1) * self._batch_size)
-        views = []
-        for place in places:
-            generator = np.random.default_rng((self._seed, epoch, place))
-            view = augment(
-                self._read(int(order[place])),
-                generator,
-                image_size_px=self._image_size_px,
+    def _plan(self, epoch: int) -> list[_BatchPlan]:
+        """What each batch of an epoch is made of."""
+        generator = np.random.default_rng((self._seed, epoch, _SIZES))
+        plans, first_place = [], 0
+        for scale in generator.choice(self._view_scales, size=len(self)):
+            size_px = STRIDE_MULTIPLE * max(1, round(self._image_size_px * scale / STRIDE_MULTIPLE))
+            num_views = max(1, round(self._batch_size * (self._image_size_px / size_px) ** 2))
+            plans.append(_BatchPlan(range(first_place, first_place + num_views), size_px))
+            first_place += num_views
+        return plans
+
+    def _make_batch(self, order: np.ndarray, epoch: int, plan: _BatchPlan) -> Batch:
+        indices = [int(order[place % len(order)]) for place in plan.places]
+        views = [
+            augment(
+                self._read(index),
+                np.random.default_rng((self._seed, epoch, place)),
+                image_size_px=plan.size_px,
                 settings=self._augment_config,
                 min_face_px=self._min_face_px,
+                extent=plan.size_px / self._image_size_px,
             )
-            views.append(view)
-        return collate(views, [self._samples[order[place]].annotation.image for place in places])
+            for place, index in zip(plan.places, indices, strict=True)
+        ]
+        return collate(views, [self._samples[index].annotation.image for index in indices])
 
     def _read(self, sample_idx: int) -> LabeledImage:
         """The decoded photograph, shrunk; threads may decode the same one twice, which changes nothing."""
@@ -134,6 +166,13 @@ class TrainingLoader:
                 self._cache[sample_idx] = labeled
                 self._cache_bytes_left -= image.nbytes
         return labeled
+
+
+def _third_of_memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
+    except (AttributeError, OSError, ValueError):  # not a POSIX system
+        return 2**31
 
 
 def collate(views: Sequence[LabeledImage], names: Sequence[str]) -> Batch:

@@ -1,29 +1,35 @@
 """A teacher that cannot learn, and a student's start from its weights."""
 
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
+from featherface.models.folding import fold_batch_norms
 from featherface.structures import DetectorFeatures, HeadOutputs
 
 
 class FeatureDetector(Protocol):
     """A detector that shows its feature maps, such as `models.detector.FeatherFace`."""
 
-    def forward_features(self, images: Tensor) -> tuple[HeadOutputs, DetectorFeatures]:
+    def forward_features(
+        self, images: Tensor, *, c3: Tensor | None = None
+    ) -> tuple[HeadOutputs, DetectorFeatures]:
         """Outputs of B images and the maps that led to them."""
         ...
 
 
 class FrozenTeacher:
-    """Run a detector in evaluation mode and without gradients.
+    """Run a copy of a detector in evaluation mode and without gradients, as fast as it can be.
+
+    Its batch normalizations are folded, and on a CPU everything behind the first stage is computed in
+    bfloat16: the teacher must not dominate the step.
 
     It is no `nn.Module`, so that no `train()`, `to()` or `parameters()` of a module that holds it reaches the
     network.
 
     Args:
-        detector: frozen in place: its parameters stop requiring gradients.
+        detector: copied.
 
     Raises:
         TypeError: the detector has no `forward_features`.
@@ -32,21 +38,46 @@ class FrozenTeacher:
     def __init__(self, detector: nn.Module) -> None:
         if not callable(getattr(detector, "forward_features", None)):
             raise TypeError(f"a teacher needs forward_features(images), {type(detector).__name__} has none")
-        # Memory layout: training hands over channels-last images, and a mix costs a copy at every layer.
-        self._detector = detector.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub forgets modules
+        self._detector = cast("FeatureDetector", _frozen(detector))
 
-    def __call__(self, images: Tensor) -> tuple[HeadOutputs, DetectorFeatures]:
-        """Outputs and maps of B images; they can be used in a loss, but carry no gradient.
+    def __call__(self, images: Tensor, *, c3: Tensor | None = None) -> tuple[HeadOutputs, DetectorFeatures]:
+        """Outputs and maps of B images in float32; they can be used in a loss, but carry no gradient.
 
-        Raises:
-            RuntimeError: somebody put the network into training mode: its batch statistics would drift.
+        Args:
+            images: network input.
+            c3: output of the first stage, where a student with the same stage has it already.
         """
-        if self._detector.training:
-            raise RuntimeError("the teacher is in training mode; nothing but FrozenTeacher should hold it")
-        detector: FeatureDetector = self._detector
         # Not inference_mode: its tensors cannot be saved for the student's backward pass.
+        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
+            outputs, features = self._detector.forward_features(images, c3=c3)
+        return (
+            HeadOutputs(*(output.float() for output in outputs)),
+            DetectorFeatures(backbone=_as_float(features.backbone), neck=_as_float(features.neck)),
+        )
+
+
+class FrozenStage:
+    """Run a copy of a stage of the student's backbone that does not learn."""
+
+    def __init__(self, stage: nn.Module) -> None:
+        self._stage = _frozen(stage)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map of the stage, without a gradient."""
         with torch.no_grad():
-            return detector.forward_features(images)
+            level: Tensor = self._stage(images)
+        return level
+
+
+def _as_float(levels: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    p3, p4, p5 = levels
+    return p3.float(), p4.float(), p5.float()
+
+
+def _frozen(module: nn.Module) -> nn.Module:
+    # Memory layout: training hands over channels-last images, and a mix costs a copy at every layer.
+    folded = fold_batch_norms(module).requires_grad_(False)
+    return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stub forgets modules
 
 
 def copy_matching_weights(student: nn.Module, teacher: nn.Module) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ differ most there.
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import warnings
@@ -25,6 +24,7 @@ from featherface.errors import ModelError
 from featherface.imaging import STRIDE_MULTIPLE
 from featherface.inference.model_info import INPUT_NAME, OUTPUT_NAMES, ModelInfo
 from featherface.inference.weights import write_atomically
+from featherface.models.folding import fold_batch_norms
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -65,7 +65,7 @@ def export_onnx(
     path = Path(path)
     if path.suffix != ".onnx":
         raise ModelError(f"{path}: an export is written as .onnx, not as '{path.suffix}'")
-    proto = _trace(copy.deepcopy(model).cpu().eval(), opset, fixed_hw)
+    proto = _trace(fold_batch_norms(model).cpu(), opset, fixed_hw)
     _anonymize(proto)
     if fixed_hw is None:
         _name_free_sides(proto)

@@ -32,6 +32,7 @@ def multibox_loss(
     targets: Targets,
     *,
     match_iou_threshold: float = 0.35,
+    min_priors_per_face: int = 1,
     negatives_per_positive: float = 7.0,
     min_negatives: int = 16,
     matches: Matches | None = None,
@@ -42,7 +43,8 @@ def multibox_loss(
         outputs: what the network says of B x P priors.
         priors_cxcywh: in input pixels, in the order of the outputs.
         targets: ground truth in input pixels.
-        match_iou_threshold: see `match_priors`; not used if `matches` is given.
+        match_iou_threshold: see `match_priors`; not used if `matches` is given, like the next.
+        min_priors_per_face: see there.
         negatives_per_positive: how many of an image's hardest negatives count, for each of its positives.
         min_negatives: how many count at least, so that images without a face teach what is none.
         matches: from `match_priors`, where somebody needs them as well.
@@ -59,7 +61,12 @@ def multibox_loss(
             "make the priors for the size of these images"
         )
     if matches is None:
-        matches = match_priors(priors_cxcywh, targets, match_iou_threshold=match_iou_threshold)
+        matches = match_priors(
+            priors_cxcywh,
+            targets,
+            match_iou_threshold=match_iou_threshold,
+            min_priors_per_face=min_priors_per_face,
+        )
     is_positive = matches.labels == FACE
     image_idx, prior_idx = is_positive.nonzero(as_tuple=True)
     gt_idx = matches.matched_gt_idx[image_idx, prior_idx]

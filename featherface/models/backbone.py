@@ -45,8 +45,9 @@ class Backbone(nn.Module):
             *(SeparableConv(before, after) for before, after in zip(inputs, others, strict=False)),
         )
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Levels:
-        """C3, C4, C5 of network input (BGR minus mean)."""
-        c3 = self.stage1(images)
+    def forward(self, images: Float[Tensor, "B 3 H W"], *, c3: Tensor | None = None) -> Levels:
+        """C3, C4, C5 of network input (BGR minus mean); `c3` instead of the first stage if it is given."""
+        if c3 is None:
+            c3 = self.stage1(images)
         c4 = self.stage2(c3)
         return c3, c4, self.stage3(c4)

@@ -48,7 +48,9 @@ def _sample_rows(x: Tensor, offsets: Tensor, mask: Tensor) -> Tensor:
     ms.
     """
     batch, channels, height, width = x.shape
-    y, x_position = _tap_positions(offsets)
+    # Positions need more digits than the map where that is in half precision.
+    precise = torch.promote_types(offsets.dtype, torch.float32)
+    y, x_position = _tap_positions(offsets.to(precise))
     # One line of zeros before and two behind make "zero outside" a matter of clamping the position.
     pitch = width + _SIDE
     table = F.pad(x, (1, 2, 1, 2)).permute(0, 2, 3, 1).reshape(-1, channels)  # pixels of the batch, C
@@ -58,14 +60,15 @@ def _sample_rows(x: Tensor, offsets: Tensor, mask: Tensor) -> Tensor:
     corner = top.int() * pitch + left.int() + first_row[:, None, None, None]  # (B, H, W, T)
     steps = torch.tensor((0, 1, pitch, pitch + 1), dtype=torch.int32, device=x.device)
     corners = corner[..., None] + steps  # (B, H, W, T, 4)
-    factor = mask.permute(0, 2, 3, 1)
+    factor = mask.permute(0, 2, 3, 1).to(precise)
     below = factor * (y - top)
     above = factor - below
     right = x_position - left
     above_right, below_right = above * right, below * right
     shares = torch.stack((above - above_right, above_right, below - below_right, below_right), dim=-1)
+    shares = shares.reshape(-1, 4).to(table.dtype)
     samples = F.embedding_bag(
-        corners.reshape(-1, 4), table, mode="sum", per_sample_weights=shares.reshape(-1, 4)
+        corners.reshape(-1, 4), table, mode="sum", per_sample_weights=shares
     )  # (B*H*W*T, C)
     return samples.reshape(batch, height * width, _TAPS * channels)
 

@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from featherface.models.layers import Levels
 from featherface.structures import HeadOutputs
 
 FACE_PROBABILITY_AT_START = 0.01
 """Of every prior before training: about the share of positives, so that no step is spent on undoing it."""
+_OUTPUTS = (2, 4, 10)
+"""Of a prior: class logits, box deltas, landmark deltas."""
 
 
 class Head(nn.Module):
@@ -32,9 +35,7 @@ class Head(nn.Module):
             return nn.ModuleList(nn.Conv2d(channels, outputs * priors, 1) for priors in priors_per_cell)
 
         self.stems = nn.ModuleList(stems or [nn.Identity() for _ in priors_per_cell])
-        self.cls = convs(2)
-        self.box = convs(4)
-        self.landmark = convs(10)
+        self.cls, self.box, self.landmark = (convs(outputs) for outputs in _OUTPUTS)
 
     def initialize(self) -> None:
         """Small weights, and the face probability of every prior at `FACE_PROBABILITY_AT_START`.
@@ -50,11 +51,11 @@ class Head(nn.Module):
     def forward(self, levels: Levels) -> HeadOutputs:
         """Logits and deltas of all priors of a batch."""
         maps = [stem(level) for stem, level in zip(self.stems, levels, strict=True)]
-        return HeadOutputs(
-            cls_logits=_predict(self.cls, maps, 2),
-            box_deltas=_predict(self.box, maps, 4),
-            landmark_deltas=_predict(self.landmark, maps, 10),
-        )
+        by_level = [
+            _predict(level_map, convs)
+            for level_map, *convs in zip(maps, self.cls, self.box, self.landmark, strict=True)
+        ]
+        return HeadOutputs(*(torch.cat(parts, dim=1) for parts in zip(*by_level, strict=True)))
 
 
 def _start(convs: Iterable[nn.Module], *, biases: tuple[float, ...]) -> None:
@@ -65,10 +66,10 @@ def _start(convs: Iterable[nn.Module], *, biases: tuple[float, ...]) -> None:
                 conv.bias.copy_(torch.tensor(biases).repeat(conv.out_channels // len(biases)))
 
 
-def _predict(convs: nn.ModuleList, levels: Sequence[Tensor], outputs: int) -> Float[Tensor, "B P outputs"]:
-    flat = [
-        # (B, H*W*A, outputs): row, column, size; as in make_priors
-        conv(level).permute(0, 2, 3, 1).reshape(level.shape[0], -1, outputs)
-        for conv, level in zip(convs, levels, strict=True)
-    ]
-    return torch.cat(flat, dim=1)  # (B, P, outputs)
+def _predict(level_map: Tensor, convs: Sequence[nn.Module]) -> list[Tensor]:
+    """(B, H*W*A, 2), (B, H*W*A, 4) and (B, H*W*A, 10): row, column, size, as in `make_priors`."""
+    # One convolution instead of three: each would read the map anew, and write its gradient anew.
+    weight, bias = (torch.cat([getattr(conv, name) for conv in convs]) for name in ("weight", "bias"))
+    channels_last = F.conv2d(level_map, weight, bias).permute(0, 2, 3, 1)  # (B, H, W, outputs of all)
+    parts = channels_last.split([cast("nn.Conv2d", conv).out_channels for conv in convs], dim=3)
+    return [part.reshape(part.shape[0], -1, outputs) for part, outputs in zip(parts, _OUTPUTS, strict=True)]

@@ -42,8 +42,7 @@ class FeatureReuse(nn.Module):
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Routed map."""
         rows = x.flatten(2)  # (B, C, H*W)
-        # Everything but the last product happens between channels: |A F| follows from the Gram matrix as
-        # well.
+        # Everything but the last product happens between channels; |A F| follows from the Gram matrix too.
         gram = rows @ rows.transpose(1, 2)  # (B, C, C)
         squares = gram.diagonal(dim1=1, dim2=2)  # (B, C)
         lengths = squares.clamp(min=_TINY).sqrt()
@@ -51,8 +50,12 @@ class FeatureReuse(nn.Module):
         routing = (cosines / self.temperature).softmax(dim=-1)
         routed_square = ((routing @ gram) * routing).sum(dim=(1, 2)).clamp(min=_TINY)
         shrink = (squares.sum(dim=1) / routed_square).clamp(min=_TINY, max=1.0).sqrt()
-        mixed = (self.mix * shrink)[:, None, None] * (routing @ rows)
-        return ((1 - self.mix) * rows + mixed).reshape(x.shape)
+        identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        mixing = (1 - self.mix) * identity + (self.mix * shrink)[:, None, None] * routing  # (B, C, C)
+        if x.is_contiguous(memory_format=torch.channels_last):
+            # In the layout of training the product is taken the other way round, or the whole map is copied.
+            return (rows.transpose(1, 2) @ mixing.transpose(1, 2)).transpose(1, 2).reshape(x.shape)
+        return (mixing @ rows).reshape(x.shape)
 
 
 def multiply_attention(
@@ -97,7 +100,7 @@ class LowPass(nn.Module):
         channels, pad = x.shape[1], self.kernel.shape[-1] // 2
         inside = F.conv2d(torch.ones_like(x[:1, :1]), self.kernel, padding=pad)  # (1, 1, H, W)
         smooth = F.conv2d(x, self.kernel.expand(channels, -1, -1, -1), padding=pad, groups=channels)
-        return smooth + x * (1 - inside)
+        return torch.addcmul(smooth, x, 1 - inside)
 
 
 class ProgressiveEnhancement(LowPass):

@@ -33,7 +33,8 @@ def build_v2_ultra(innovations: Collection[str]) -> FeatherFace:
 
     Against the reference: stage 3 of the backbone has 128 channels instead of 256, which frees 67,000
     parameters for a BiFPN of width 48 with a convolution of its own in each node and an SSH context of that
-    width.
+    width. Attention is on the levels of the neck only: on those of the backbone it took a fifth of a training
+    step. There is no channel shuffle: in front of a 1x1 convolution it only renames the weights.
     """
     channels = 48
     repeat = BiFPNRepeat(
@@ -42,8 +43,10 @@ def build_v2_ultra(innovations: Collection[str]) -> FeatherFace:
     return _build(
         innovations,
         backbone=Backbone(stage3_channels=(128, 128)),
+        backbone_attention=False,
         channels=channels,
         repeats=[repeat],
+        shuffle=False,
         head=Head(channels, priors_per_cell=_priors_per_cell()),
     )
 
@@ -54,8 +57,10 @@ def build_v2_ultra_reference(innovations: Collection[str]) -> FeatherFace:
     return _build(
         innovations,
         backbone=Backbone(),
+        backbone_attention=True,
         channels=channels,
         repeats=[_shared_repeat(channels) for _ in range(2)],
+        shuffle=True,
         head=Head(
             head_channels,
             priors_per_cell=_priors_per_cell(),
@@ -68,8 +73,10 @@ def _build(
     innovations: Collection[str],
     *,
     backbone: Backbone,
+    backbone_attention: bool,
     channels: int,
     repeats: Sequence[BiFPNRepeat],
+    shuffle: bool,
     head: Head,
 ) -> FeatherFace:
     sharpen = multiply_attention if "attention_multiplication" in innovations else identity
@@ -80,7 +87,9 @@ def _build(
 
     return FeatherFace(
         backbone=backbone,
-        backbone_attention=_light_attention(backbone.channels, sharpen),
+        backbone_attention=(
+            _light_attention(backbone.channels, sharpen) if backbone_attention else nn.Identity()
+        ),
         neck=BiFPN(
             in_channels=backbone.channels,
             make_reducer=lambda width: ConvBNAct(width, channels),
@@ -92,7 +101,7 @@ def _build(
         multiscale_intelligence=switched("multiscale_intelligence", MultiscaleIntelligence),
         context=PerLevel(SSHContext(channels) for _ in STRIDES),
         dynamic_weight_sharing=switched("dynamic_weight_sharing", lambda: DynamicWeightSharing(channels)),
-        shuffle=PerLevel([ChannelShuffle(channels, groups=_SHUFFLE_GROUPS)]),
+        shuffle=PerLevel([ChannelShuffle(channels, groups=_SHUFFLE_GROUPS)]) if shuffle else nn.Identity(),
         progressive_enhancement=switched("progressive_enhancement", ProgressiveEnhancement),
         head=head,
         strides=STRIDES,

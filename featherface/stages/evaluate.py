@@ -94,7 +94,6 @@ def evaluate_model_file(
         root,
         split=cast("Split", split),
         predictions_dir=save_predictions,
-        max_detections=settings.max_faces,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import io
 import json
@@ -22,6 +23,7 @@ from featherface.stages.base import CHECKPOINT_FILE, Workspace
 from featherface.structures import Batch, HeadOutputs
 from featherface.tracking.provenance import data_md5
 from featherface.training.loop import EpochReport, FitResult, StepReport, fit
+from featherface.training.memory import keep_freed_memory
 from featherface.training.state import Checkpointing, Recipe
 
 StepLoss = Callable[[Batch, float], Mapping[str, Tensor]]
@@ -54,6 +56,7 @@ def train_detector(
         auxiliary: trained beside the model and dropped afterwards.
     """
     torch.set_num_threads(train.num_threads)
+    keep_freed_memory()
     loader = TrainingLoader(
         open_widerface(workspace.root / data.root, "train"),
         batch_size=train.batch_size,
@@ -61,6 +64,7 @@ def train_detector(
         seed=train.seed,
         augment_config=train.augment,
         min_face_px=data.min_face_px,
+        view_scales=train.view_scales,
     )
     recipe = Recipe(
         epochs=train.epochs,
@@ -107,21 +111,17 @@ def train_detector(
     )
 
 
-def priors_for(model: FeatherFace, side_px: int) -> Tensor:
-    """(P, 4) priors of square views, in pixels."""
-    priors = make_priors((side_px, side_px), strides=model.strides, min_sizes_px=model.min_sizes_px)
-    return torch.from_numpy(np.array(priors))
-
-
 def task_losses(
-    outputs: HeadOutputs, priors_cxcywh: Tensor, batch: Batch, train: TrainConfig
+    model: FeatherFace, outputs: HeadOutputs, batch: Batch, train: TrainConfig
 ) -> dict[str, Tensor]:
     """Multibox losses of a batch, weighted by the configuration."""
+    height, width = batch.images.shape[2:]
     losses = multibox_loss(
         outputs,
-        priors_cxcywh,
+        _priors(model.strides, model.min_sizes_px, height, width),
         batch.targets,
         match_iou_threshold=train.loss.match_iou_threshold,
+        min_priors_per_face=train.loss.min_priors_per_face,
         negatives_per_positive=train.loss.negatives_per_positive,
     )
     return {
@@ -148,3 +148,12 @@ def history_csv(history: Sequence[Mapping[str, float]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+@functools.lru_cache(maxsize=16)
+def _priors(
+    strides: tuple[int, ...], min_sizes_px: tuple[tuple[int, ...], ...], height: int, width: int
+) -> Tensor:
+    """(P, 4) priors of views, in pixels."""
+    priors = make_priors((height, width), strides=strides, min_sizes_px=min_sizes_px)
+    return torch.from_numpy(np.array(priors))

@@ -14,7 +14,7 @@ from featherface.models.build import build_model
 from featherface.models.complexity import count_parameters
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
-from featherface.stages.fitting import history_csv, priors_for, task_losses, train_detector
+from featherface.stages.fitting import history_csv, task_losses, train_detector
 from featherface.structures import Batch
 
 STAGE = "train_teacher"
@@ -33,10 +33,9 @@ def run(
         return _take_published(teacher, teacher.weights, workspace)
     torch.manual_seed(train_teacher.seed)
     model = build_model(teacher.architecture)
-    priors = priors_for(model, train_teacher.image_size_px)
 
     def step_loss(batch: Batch, _progress: float) -> Mapping[str, Tensor]:
-        return task_losses(model(batch.images), priors, batch, train_teacher)
+        return task_losses(model, model(batch.images), batch, train_teacher)
 
     result = train_detector(
         model,

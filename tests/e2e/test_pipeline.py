@@ -39,17 +39,19 @@ TINY = {
 }
 
 
+def environment() -> dict[str, str]:
+    """Without what other tests told MLflow: it writes its address where child processes see it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))}
+
+
 def run_featherface(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))
-    }
     return subprocess.run(
         [*FEATHERFACE, *arguments],
         cwd=root,
         capture_output=True,
         text=True,
         check=False,
-        env=environment,
+        env=environment(),
         timeout=250,
     )
 
@@ -170,7 +172,9 @@ def test_killed_stage_goes_on_and_ends_equal(root: Path, promoted: subprocess.Co
     assert promoted.returncode == 0, promoted.stderr
     before = digest(root / names.STUDENT_WEIGHTS)
     checkpoint = root / "state/distill/checkpoint.pt"
-    process = subprocess.Popen([*FEATHERFACE, "run", "distill"], cwd=root, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*FEATHERFACE, "run", "distill"], cwd=root, stderr=subprocess.PIPE, env=environment()
+    )
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)

@@ -173,6 +173,28 @@ def test_equal_generators_give_equal_views_and_others_do_not() -> None:
     assert (first.image != other.image).any()
 
 
+def test_larger_view_shows_more_at_the_same_zoom_up_to_the_long_side() -> None:
+    source = labeled([[50, 50, 52, 52]])
+    height, width = source.image.shape[:2]
+    settings = AugmentConfig(crop_scale_min=0.5, crop_scale_max=0.5, flip_probability=0)
+
+    def zoom(image_size_px: int, extent: float) -> float:
+        view = augment(
+            source,
+            np.random.default_rng(0),
+            image_size_px=image_size_px,
+            settings=settings,
+            min_face_px=0,
+            extent=extent,
+        )
+        left, _, right, _ = view.boxes_xyxy[0]
+        return float(right - left) / 2
+
+    assert zoom(32, 1.0) == pytest.approx(32 / (0.5 * height), rel=0.05)
+    assert zoom(64, 2.0) == pytest.approx(zoom(32, 1.0), rel=0.05)
+    assert zoom(320, 10.0) == pytest.approx(320 / width, rel=0.05)
+
+
 def test_source_is_not_changed() -> None:
     source = labeled([[40, 40, 60, 70]])
     before = source.image.copy()

@@ -15,7 +15,8 @@ from featherface.distillation.losses import (
     soft_cross_entropy_gap,
     temperature_at,
 )
-from featherface.distillation.teacher import FrozenTeacher, copy_matching_weights
+from featherface.distillation.teacher import FrozenStage, FrozenTeacher, copy_matching_weights
+from featherface.models.build import build_model
 from featherface.structures import DetectorFeatures, HeadOutputs
 
 
@@ -205,7 +206,9 @@ class TinyDetector(nn.Module):
         self.conv = nn.Conv2d(3, 16, 3, padding=1)
         self.norm = nn.BatchNorm2d(16)
 
-    def forward_features(self, images: Tensor) -> tuple[HeadOutputs, DetectorFeatures]:
+    def forward_features(
+        self, images: Tensor, *, c3: Tensor | None = None
+    ) -> tuple[HeadOutputs, DetectorFeatures]:
         maps = self.norm(self.conv(images))
         flat = maps.permute(0, 2, 3, 1).reshape(images.shape[0], -1, 16)  # (B, H*W, 16)
         outputs = HeadOutputs(flat[..., :2], flat[..., 2:6], flat[..., 6:])
@@ -231,12 +234,49 @@ def test_teacher_gives_outputs_without_gradient_that_a_loss_can_use() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
-def test_teacher_put_into_training_mode_refuses_to_teach() -> None:
+def test_teacher_is_a_copy_that_nothing_done_to_the_network_reaches() -> None:
     network = TinyDetector()
-    teacher = FrozenTeacher(network)
+    teacher, images = FrozenTeacher(network), torch.rand(1, 3, 4, 4)
+    before, _ = teacher(images)
     network.train()
-    with pytest.raises(RuntimeError, match="the teacher is in training mode"):
-        teacher(torch.rand(1, 3, 4, 4))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1)
+    after, _ = teacher(images)
+    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+def test_teacher_answers_like_its_network_but_for_rounding() -> None:
+    torch.manual_seed(0)
+    network = build_model("v1-487k").eval()
+    images = 50 * torch.randn(2, 3, 64, 96)
+    outputs, features = FrozenTeacher(network)(images)
+    expected, expected_features = network.forward_features(images)
+    # bfloat16 has 8 bits; through some thirty layers a few percent of the spread are left.
+    for got, want in zip((*outputs, *features.neck), (*expected, *expected_features.neck), strict=True):
+        assert got.dtype == torch.float32
+        assert (got - want).abs().mean() < 0.05 * want.std()
+
+
+def test_a_first_stage_that_does_not_learn_serves_teacher_and_student() -> None:
+    torch.manual_seed(0)
+    teacher, student = build_model("v1-487k").eval(), build_model("v2-ultra").train()
+    copy_matching_weights(student, teacher)
+    stage = FrozenStage(student.get_submodule("backbone.stage1"))
+    images = 50 * torch.randn(2, 3, 64, 64)
+    c3 = stage(images)
+    torch.testing.assert_close(c3, teacher.backbone(images)[0], rtol=1e-4, atol=1e-4)
+    taught, _ = FrozenTeacher(teacher)(images, c3=c3)
+    alone, _ = FrozenTeacher(teacher)(images)
+    assert (taught.cls_logits - alone.cls_logits).abs().mean() < 0.05 * alone.cls_logits.std()
+    outputs, _ = student.forward_features(images, c3=c3)
+    sum(output.square().mean() for output in outputs).backward()
+    stage1 = student.get_submodule("backbone.stage1")
+    assert all(parameter.grad is None for parameter in stage1.parameters())
+    assert all(
+        parameter.grad is not None for name, parameter in student.named_parameters() if "stage1" not in name
+    )
+    assert student.backbone.stage1[0].bn.num_batches_tracked == 0
 
 
 def test_network_without_maps_cannot_be_a_teacher() -> None:

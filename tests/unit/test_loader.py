@@ -40,7 +40,7 @@ def samples(tmp_path: Path) -> list[Sample]:
     return made
 
 
-def make_loader(samples: list[Sample], **changes: float) -> TrainingLoader:
+def make_loader(samples: list[Sample], **changes: object) -> TrainingLoader:
     options = {"batch_size": 3, "image_size_px": 32, "seed": 7, "min_face_px": 2.0} | changes
     return TrainingLoader(samples, augment_config=AugmentConfig(), **options)  # type: ignore[arg-type]
 
@@ -58,6 +58,28 @@ def test_epoch_holds_every_sample_at_most_once_and_drops_the_incomplete_batch(sa
     ids = [name for batch in batches for name in batch.sample_ids]
     assert len(loader) == len(batches) == 3
     assert len(set(ids)) == len(ids) == 9
+
+
+def test_larger_views_come_in_smaller_batches_that_go_on_in_the_order(samples: list[Sample]) -> None:
+    loader = make_loader(samples, batch_size=4, view_scales=(1.0, 2.0, 4.0))
+    sizes = set()
+    for epoch in range(4):
+        order = next(make_loader(samples, batch_size=10).batches(epoch)).sample_ids
+        batches = list(loader.batches(epoch))
+        assert len(batches) == len(loader) == 2
+        seen = [name for batch in batches for name in batch.sample_ids]
+        assert seen == [order[place % 10] for place in range(len(seen))]
+        sizes |= {(batch.images.shape[0], batch.images.shape[2]) for batch in batches}
+        assert_equal(next(loader.batches(epoch, start_batch=1)), batches[1])
+    # Of 4 views of 32 px: as many pixels as far as whole views allow.
+    assert sizes == {(4, 32), (1, 64), (1, 128)}
+
+
+def test_small_views_may_go_around_the_order(samples: list[Sample]) -> None:
+    loader = make_loader(samples, batch_size=10, image_size_px=64, view_scales=(0.5,))
+    (batch,) = loader.batches(0)
+    assert batch.images.shape == (40, 3, 32, 32)
+    assert len(set(batch.sample_ids)) == 10
 
 
 def test_batch_has_shapes_and_types_of_a_training_step(samples: list[Sample]) -> None:
