@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
@@ -106,8 +106,12 @@ def _publish(outcome: PipelineOutcome) -> None:
             [
                 f"**{verdict}**: version {outcome.model_version}",
                 *(f"- {reason}" for reason in outcome.decision.reasons),
-                "",
-                f"MLflow run `{outcome.mlflow_run_id}` at `{outcome.tracking_uri}`",
             ]
         ),
+    )
+    create_link_artifact(
+        key="mlflow-run",
+        link=outcome.mlflow_link,
+        link_text=f"MLflow run {outcome.mlflow_run_id}",
+        description=f"Recorded in `{outcome.tracking_uri}`; `make ui` shows a local one.",
     )

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from pipelines.gate import Decision
 
+LOCAL_UI = "http://127.0.0.1:5000"
+"""Where `make ui` serves."""
+
 
 @dataclass(frozen=True)
 class StageOutcome:
@@ -40,6 +43,12 @@ class PipelineOutcome:
     def trained_nothing(self) -> bool:
         """True when every stage was up to date."""
         return not any(stage.reproduced for stage in self.stages)
+
+    @property
+    def mlflow_link(self) -> str:
+        """Address of the run in MLflow's web page: the server's, or that of `make ui` for a local file."""
+        server = self.tracking_uri if self.tracking_uri.startswith(("http://", "https://")) else LOCAL_UI
+        return f"{server.rstrip('/')}/#/runs/{self.mlflow_run_id}"
 
     def table(self) -> str:
         """What the run did and came to, as text for a terminal."""

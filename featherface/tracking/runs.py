@@ -12,6 +12,7 @@ import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run, RunStatus
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 
 from featherface.errors import FeatherFaceError
@@ -174,7 +175,7 @@ def _open_run(
     if tags.get(GIT_SHA, UNKNOWN) != UNKNOWN:
         tags[MLFLOW_GIT_COMMIT] = tags[GIT_SHA]
     try:
-        run = _resume(client, resume_run_id, tags) if resume_run_id else _create(client, name, tags)
+        run = _start(client, name, tags, resume_run_id)
     except MlflowException as error:
         raise FeatherFaceError(f"no run can be opened in {client.tracking_uri}: {error}") from error
     tracker = MlflowTracker(client, run.info.run_id)
@@ -188,6 +189,19 @@ def _open_run(
     finally:
         tracker.close()
         _end(client, run.info.run_id, status)
+
+
+def _start(client: MlflowClient, name: str, tags: Mapping[str, str], resume_run_id: str | None) -> Run:
+    if resume_run_id is None:
+        return _create(client, name, tags)
+    try:
+        return _resume(client, resume_run_id, tags)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise
+        # The training goes on from its checkpoint all the same: only its first notes are lost.
+        logger.warning("run %s is not in %s: going on in a new run", resume_run_id, client.tracking_uri)
+        return _create(client, name, tags)
 
 
 def _create(client: MlflowClient, name: str, tags: Mapping[str, str]) -> Run:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -132,6 +134,15 @@ def test_first_run_is_a_parent_with_a_child_for_each_stage(
     assert [dataset.dataset.digest for dataset in distill.inputs.dataset_inputs] == [
         parent.data.tags["dvc.data.md5"]
     ]
+
+
+def test_prefect_links_to_the_run_in_mlflow(root: Path, rejected: subprocess.CompletedProcess[str]) -> None:
+    assert rejected.returncode == 0, rejected.stderr
+    parent = runs_of(root)[0]
+    with contextlib.closing(sqlite3.connect(root / ".prefect/prefect.db")) as database:
+        artifacts = dict(database.execute("SELECT key, data FROM artifact ORDER BY created DESC"))
+    assert artifacts.keys() == {"pipeline-metrics", "promotion", "mlflow-run"}
+    assert f"http://127.0.0.1:5000/#/runs/{parent.info.run_id}" in artifacts["mlflow-run"]
 
 
 def test_second_run_trains_nothing_and_promotes(

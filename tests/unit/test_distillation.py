@@ -209,7 +209,7 @@ class TinyDetector(nn.Module):
     def forward_features(
         self, images: Tensor, *, c3: Tensor | None = None
     ) -> tuple[HeadOutputs, DetectorFeatures]:
-        maps = self.norm(self.conv(images))
+        maps = self.norm(self.conv(images)) if c3 is None else c3
         flat = maps.permute(0, 2, 3, 1).reshape(images.shape[0], -1, 16)  # (B, H*W, 16)
         outputs = HeadOutputs(flat[..., :2], flat[..., 2:6], flat[..., 6:])
         return outputs, DetectorFeatures((maps, maps, maps), (maps, maps, maps))

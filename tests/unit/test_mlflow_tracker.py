@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +31,6 @@ from featherface.tracking.runs import (
     start_stage_run,
 )
 from featherface.tracking.tracker import Tracker
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database: laying out one takes a second, copying it nothing."""
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def client(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copyfile(template, tmp_path / "mlflow.db")
-    before = mlflow.get_tracking_uri()
-    yield MlflowClient(configure(tmp_path))
-    mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture
@@ -109,20 +92,20 @@ def test_configuring_twice_keeps_the_experiment_and_restores_a_deleted_one(
 
 
 def test_two_workspaces_of_one_process_have_a_store_each(
-    client: MlflowClient, template: Path, tmp_path: Path
+    client: MlflowClient, empty_database: Path, tmp_path: Path
 ) -> None:
     second = tmp_path / "second"
     second.mkdir()
-    shutil.copyfile(template, second / "mlflow.db")
+    shutil.copyfile(empty_database, second / "mlflow.db")
     assert configure(second) == f"sqlite:///{second}/mlflow.db"
     assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
 def test_the_environment_names_another_store(
-    client: MlflowClient, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: MlflowClient, empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path / "other.db"
-    shutil.copyfile(template, other)
+    shutil.copyfile(empty_database, other)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}")
     assert configure(tmp_path / "workspace") == f"sqlite:///{other}"
     assert not (tmp_path / "workspace").exists()
@@ -314,11 +297,17 @@ def test_only_the_run_of_the_same_stage_can_be_resumed(client: MlflowClient) -> 
         start_stage_run("evaluate", resume_run_id=tracker.run_id),
     ):
         pass
-    with (
-        pytest.raises(FeatherFaceError, match="no run can be opened"),
-        start_stage_run("evaluate", resume_run_id="0" * 32),
-    ):
-        pass
+
+
+def test_a_stage_whose_run_is_gone_goes_on_in_a_new_one(
+    client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = "0" * 32
+    with start_stage_run("distill", resume_run_id=gone) as tracker:
+        tracker.log_metric("train/loss", 1.0, step=7)
+    assert tracker.run_id != gone
+    assert history(client, tracker.run_id, "train/loss") == [(7, 1.0)]
+    assert f"run {gone} is not in {client.tracking_uri}: going on in a new run" in caplog.text
 
 
 def test_a_skipped_stage_shows_up_with_the_numbers_of_the_run_that_made_it(client: MlflowClient) -> None:
@@ -384,8 +373,8 @@ def test_runs_of_killed_processes_are_reaped_and_no_others(client: MlflowClient,
         assert client.get_run(alive.run_id).info.status == "RUNNING"
 
 
-def test_without_configuring_no_run_is_opened(template: Path, tmp_path: Path) -> None:
-    shutil.copyfile(template, tmp_path / "bare.db")
+def test_without_configuring_no_run_is_opened(empty_database: Path, tmp_path: Path) -> None:
+    shutil.copyfile(empty_database, tmp_path / "bare.db")
     bare = MlflowClient(f"sqlite:///{tmp_path}/bare.db")
     with (
         pytest.raises(FeatherFaceError, match="experiment 'featherface' does not exist"),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from onnx import TensorProto, helper
 
 from featherface.errors import ModelError
 from featherface.tracking import ledger
-from featherface.tracking.connection import configure, experiment_id
+from featherface.tracking.connection import experiment_id
 from featherface.tracking.ledger import LedgerEntry, champions
 from featherface.tracking.packaging import FACE_COLUMNS, save_pyfunc
 from featherface.tracking.registry import ModelRegistry, download_model
@@ -98,24 +97,6 @@ def write_detector(path: Path, *, face_logit: float = 8.0) -> Path:
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
     return path
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database: laying out one takes a second, copying it nothing."""
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def client(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copyfile(template, tmp_path / "mlflow.db")
-    before = mlflow.get_tracking_uri()
-    yield MlflowClient(configure(tmp_path))
-    mlflow.set_tracking_uri(before)
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture
