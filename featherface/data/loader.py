@@ -59,6 +59,7 @@ class TrainingLoader:
         augment_config: AugmentConfig,
         min_face_px: float,
         view_scales: Sequence[float] = (1.0,),
+        part: tuple[int, int] = (0, 1),
         num_threads: int = 1,
         num_prefetched: int = 4,
         cache_mib: float | None = None,
@@ -75,6 +76,7 @@ class TrainingLoader:
             view_scales: each batch draws one. Its views have that multiple of `image_size_px` as side,
                 rounded to 32 pixels, and show so much more at the same zoom; there are fewer, so that the
                 batch has as many pixels as one of scale 1.
+            part: (k, n) gives the k-th of n parts of every batch: what one of n processes trains on.
             num_threads: threads that prepare batches; the batches do not depend on it.
             num_prefetched: batches that are prepared ahead.
             cache_mib: memory for decoded photographs; what does not fit is decoded again in every epoch.
@@ -94,6 +96,7 @@ class TrainingLoader:
         self._augment_config = augment_config
         self._min_face_px = min_face_px
         self._view_scales = tuple(view_scales)
+        self._part = part
         self._num_threads = num_threads
         self._num_prefetched = num_prefetched
         self._cache: dict[int, LabeledImage] = {}
@@ -130,8 +133,9 @@ class TrainingLoader:
         plans, first_place = [], 0
         for scale in generator.choice(self._view_scales, size=len(self)):
             size_px = STRIDE_MULTIPLE * max(1, round(self._image_size_px * scale / STRIDE_MULTIPLE))
-            num_views = max(1, round(self._batch_size * (self._image_size_px / size_px) ** 2))
-            plans.append(_BatchPlan(range(first_place, first_place + num_views), size_px))
+            num_views = max(self._part[1], round(self._batch_size * (self._image_size_px / size_px) ** 2))
+            places = range(first_place, first_place + num_views)
+            plans.append(_BatchPlan(places[self._part[0] :: self._part[1]], size_px))
             first_place += num_views
         return plans
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from featherface.losses.multibox import select_hardest
+from featherface.parallel import sum_over_processes
 from featherface.structures import HeadOutputs
 
 # Added to a channel's variance: a dead channel must not blow up the gradient. Batch norm's own value.
@@ -84,10 +85,12 @@ def distillation_loss(
     )
     weights = torch.where(is_hard_negative, torch.ones_like(face_probability), face_probability)
     divergence = soft_cross_entropy_gap(student_margin, teacher_margin, temperature) * temperature**2
-    box, landmark = _regression_losses(student, teacher, is_face, face_probability)
-    return DistillationLosses(
-        logit=(divergence * weights).sum() / soft_positives.sum().clamp(min=1), box=box, landmark=landmark
+    box, landmark = _regression_sums(student, teacher, is_face, face_probability)
+    num_faces = is_face.sum()
+    sums = sum_over_processes(
+        torch.stack(((divergence * weights).sum(), box, landmark, soft_positives.sum(), num_faces, num_faces))
     )
+    return DistillationLosses(*(sums[:3] / sums[3:].clamp(min=1)))
 
 
 def soft_cross_entropy_gap(
@@ -152,12 +155,11 @@ def _face_margin(cls_logits: Tensor) -> Tensor:
     return cls_logits[..., 1] - cls_logits[..., 0]  # (B, P)
 
 
-def _regression_losses(
+def _regression_sums(
     student: HeadOutputs, teacher: HeadOutputs, is_face: Tensor, face_probability: Tensor
 ) -> tuple[Tensor, Tensor]:
     image_idx, prior_idx = is_face.nonzero(as_tuple=True)
     weights = face_probability[image_idx, prior_idx]
-    num_faces = max(1, weights.numel())
 
     def distance(student_deltas: Tensor, teacher_deltas: Tensor) -> Tensor:
         per_coordinate = F.smooth_l1_loss(
@@ -165,7 +167,7 @@ def _regression_losses(
             teacher_deltas[image_idx, prior_idx].detach(),
             reduction="none",
         )
-        return (per_coordinate.sum(dim=1) * weights).sum() / num_faces
+        return (per_coordinate.sum(dim=1) * weights).sum()
 
     return (
         distance(student.box_deltas, teacher.box_deltas),
@@ -175,9 +177,14 @@ def _regression_losses(
 
 def _channel_correlation(a: Float[Tensor, "B C H W"], b: Float[Tensor, "B C H W"]) -> Float[Tensor, " C"]:
     dims = (0, 2, 3)
-    a_centered = a - a.mean(dim=dims, keepdim=True)
-    b_centered = b - b.mean(dim=dims, keepdim=True)
-    covariance = (a_centered * b_centered).mean(dim=dims)
-    a_variance = a_centered.square().mean(dim=dims) + _VARIANCE_FLOOR
-    b_variance = b_centered.square().mean(dim=dims) + _VARIANCE_FLOOR
-    return covariance * (a_variance * b_variance).rsqrt()
+    places = sum_over_processes(a.new_tensor(a.numel() // a.shape[1]))
+    # Two rounds of sums, as a variance from squares alone would lose its digits.
+    means = sum_over_processes(torch.stack((a.sum(dim=dims), b.sum(dim=dims)))) / places  # (2, C)
+    a_centered, b_centered = a - means[0, :, None, None], b - means[1, :, None, None]
+    products = (a_centered * b_centered, a_centered.square(), b_centered.square())
+    covariance, a_variance, b_variance = (
+        sum_over_processes(torch.stack([product.sum(dim=dims) for product in products])) / places
+    )
+    a_variance, b_variance = a_variance + _VARIANCE_FLOOR, b_variance + _VARIANCE_FLOOR
+    correlation: Tensor = covariance * (a_variance * b_variance).rsqrt()
+    return correlation

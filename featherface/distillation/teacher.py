@@ -30,15 +30,16 @@ class FrozenTeacher:
 
     Args:
         detector: copied.
+        device: where the copy runs; None: the CPU.
 
     Raises:
         TypeError: the detector has no `forward_features`.
     """
 
-    def __init__(self, detector: nn.Module) -> None:
+    def __init__(self, detector: nn.Module, *, device: torch.device | None = None) -> None:
         if not callable(getattr(detector, "forward_features", None)):
             raise TypeError(f"a teacher needs forward_features(images), {type(detector).__name__} has none")
-        self._detector = cast("FeatureDetector", _frozen(detector))
+        self._detector = cast("FeatureDetector", _frozen(detector).to(device or torch.device("cpu")))
 
     def __call__(self, images: Tensor, *, c3: Tensor | None = None) -> tuple[HeadOutputs, DetectorFeatures]:
         """Outputs and maps of B images in float32; they can be used in a loss, but carry no gradient.
@@ -49,7 +50,9 @@ class FrozenTeacher:
         """
         # Not inference_mode: its tensors cannot be saved for the student's backward pass.
         with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
-            outputs, features = self._detector.forward_features(images, c3=c3)
+            outputs, features = self._detector.forward_features(
+                images.float(), c3=None if c3 is None else c3.float()
+            )
         return (
             HeadOutputs(*(output.float() for output in outputs)),
             DetectorFeatures(backbone=_as_float(features.backbone), neck=_as_float(features.neck)),

@@ -107,6 +107,7 @@ def _shipped_weights(backend: str) -> bytes:
 def _open_torch(path: Path, device: str, num_threads: int | None) -> TorchBackend:
     try:
         from featherface.inference.weights import load_model_with_info
+        from featherface.models.folding import fold_batch_norms
 
         model, info = load_model_with_info(path)
     except ImportError as error:
@@ -114,4 +115,5 @@ def _open_torch(path: Path, device: str, num_threads: int | None) -> TorchBacken
             f"{path}: .safetensors files need '{error.name}', which is not installed; give an .onnx file or "
             "install featherface with its train extra"
         ) from error
-    return TorchBackend(model, device=device, info=info, num_threads=num_threads)
+    # The same answers up to rounding, in three quarters of the time.
+    return TorchBackend(fold_batch_norms(model), device=device, info=info, num_threads=num_threads)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from featherface.geometry import encode_boxes, encode_landmarks
 from featherface.losses.matching import BACKGROUND, FACE, Matches, match_priors
+from featherface.parallel import sum_over_processes
 from featherface.structures import HeadOutputs, Targets
 
 
@@ -71,8 +72,7 @@ def multibox_loss(
     image_idx, prior_idx = is_positive.nonzero(as_tuple=True)
     gt_idx = matches.matched_gt_idx[image_idx, prior_idx]
     positive_priors = priors_cxcywh[prior_idx]
-    # Sum over the batch, divide once: a mean per image would let one tiny face weigh as much as a crowd.
-    num_positives = max(1, image_idx.numel())
+    num_positives = image_idx.numel()
 
     face_margin = outputs.cls_logits[..., 1] - outputs.cls_logits[..., 0]  # (B, P)
     is_negative = select_hardest(
@@ -98,11 +98,10 @@ def multibox_loss(
         encode_landmarks(targets.gt_landmarks_xy[image_idx, gt_idx], positive_priors[has_landmarks]),
         reduction="sum",
     )
-    return MultiboxLosses(
-        cls=cls_loss / num_positives,
-        box=box_loss / num_positives,
-        landmark=landmark_loss / max(1, image_idx.numel()),
-    )
+    # Sum over the batch, divide once: a mean per image would let one tiny face weigh as much as a crowd.
+    counts = cls_loss.new_tensor((num_positives, num_positives, image_idx.numel()))
+    sums = sum_over_processes(torch.stack((cls_loss, box_loss, landmark_loss, *counts)))
+    return MultiboxLosses(*(sums[:3] / sums[3:].clamp(min=1)))
 
 
 def select_hardest(

@@ -7,6 +7,7 @@ track. Nothing here knows a particular stage, DVC, Prefect or MLflow.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -48,7 +49,8 @@ class Workspace:
     def write_text(self, relative: str | Path, text: str) -> Path:
         """Write a file whole or not at all."""
         path = self.path(relative)
-        partial = path.with_name(path.name + ".partial")
+        # A name of its own: the processes of one training write the same files.
+        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
         return path

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from featherface.config import Config, load_config
 from featherface.errors import ConfigError, FeatherFaceError
+from featherface.parallel import launched_rank
 from featherface.stages import STAGES
 from featherface.stages.base import CHECKPOINT_FILE, PARAMS_FILE, Stage, StageResult, Workspace
 from featherface.tracking.connection import configure
@@ -52,6 +53,8 @@ def last_run_id(root: Path, stage: str) -> str | None:
 
 
 def _run(stage: Stage, config: Config, root: Path) -> StageResult:
+    if launched_rank() > 0:
+        return stage.run(config, Workspace(root))  # the first process of a training takes the notes
     state = Workspace(root).state_dir(stage.name)
     resumed = last_run_id(root, stage.name) if (state / CHECKPOINT_FILE).is_file() else None
     configure(root)

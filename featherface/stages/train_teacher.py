@@ -10,11 +10,13 @@ from torch import Tensor
 from featherface.config import DataConfig, TeacherConfig, TrainConfig
 from featherface.errors import ModelError
 from featherface.inference.weights import load_model_with_info, save_weights
+from featherface.losses.task import task_losses
 from featherface.models.build import build_model
 from featherface.models.complexity import count_parameters
+from featherface.parallel import training_device
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
-from featherface.stages.fitting import history_csv, task_losses, train_detector
+from featherface.stages.fitting import history_csv, train_detector
 from featherface.structures import Batch
 
 STAGE = "train_teacher"
@@ -32,7 +34,7 @@ def run(
     if teacher.weights is not None:
         return _take_published(teacher, teacher.weights, workspace)
     torch.manual_seed(train_teacher.seed)
-    model = build_model(teacher.architecture)
+    model = build_model(teacher.architecture).to(training_device())
 
     def step_loss(batch: Batch, _progress: float) -> Mapping[str, Tensor]:
         return task_losses(model, model(batch.images), batch, train_teacher)

@@ -6,6 +6,7 @@ Knows no detector, data set, configuration or tracker: the caller hands over bat
 import contextlib
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -13,8 +14,10 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from featherface.errors import FeatherFaceError
+from featherface.parallel import num_processes, rank, share_batch_norms
 from featherface.structures import Batch
 from featherface.training.checkpoint import RandomGenerator, save_checkpoint
 from featherface.training.optim import set_learning_rate
@@ -22,6 +25,7 @@ from featherface.training.progress import epoch_progress
 from featherface.training.state import Checkpointing, Recipe, TrainingState
 
 _LOGGER = logging.getLogger(__name__)
+_OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 
 BatchesForEpoch = Callable[[int, int], Iterable[Batch]]
 """(epoch, first batch) -> the batches of that epoch from that one on, the same ones each time."""
@@ -95,6 +99,9 @@ def fit(
     ends with the same bits on a CPU as one that was not, if the batches depend on nothing but (epoch, batch).
     The last checkpoint stays after the end: a second call returns its result without a step.
 
+    Started by `torchrun` (see `parallel`), every process passes its part of the batches; the first one keeps
+    checkpoints and calls back. All read the same checkpoint: on several machines its folder must be shared.
+
     Args:
         model: on the device where it is trained; its parameters that require gradients are trained. Its
             memory layout becomes channels-last.
@@ -109,16 +116,21 @@ def fit(
         description: in front of the progress bar.
 
     Raises:
-        FeatherFaceError: the loss or its gradient is not finite, or an epoch has another number of batches.
-            The parameters and the last checkpoint are from before that step.
+        FeatherFaceError: the loss or its gradient is not finite, memory runs out, or an epoch has another
+            number of batches. The parameters and the last checkpoint are from before that step.
         ModelError: the checkpoint is damaged, or of a network of another shape.
     """
+    if num_processes() > 1:
+        share_batch_norms(model)
     run = TrainingState.start(model, recipe, auxiliary=auxiliary, generators=generators or {})
     if checkpointing is not None:
         run.resume(checkpointing)
+    step_loss = _losses_of_all(step_loss, run)
+    if rank() > 0:
+        on_step = on_epoch_end = None
 
     def keep() -> None:
-        if checkpointing is not None:
+        if checkpointing is not None and rank() == 0:
             save_checkpoint(checkpointing.path, run.checkpoint(checkpointing.fingerprint))
 
     while run.epoch < recipe.epochs:
@@ -180,6 +192,26 @@ def _fit_epoch(
     return num_images / max(time.perf_counter() - started, 1e-9)
 
 
+class _StepLosses(nn.Module):
+    """The losses of a step as a module, so that DistributedDataParallel sees the backward pass."""
+
+    def __init__(self, run: TrainingState, step_loss: StepLoss) -> None:
+        super().__init__()
+        self.model, self.auxiliary = run.model, run.auxiliary
+        self._step_loss = step_loss
+
+    def forward(self, batch: Batch, progress: float) -> Mapping[str, Tensor]:
+        return self._step_loss(batch, progress)
+
+
+def _losses_of_all(step_loss: StepLoss, run: TrainingState) -> StepLoss:
+    """The same losses, whose gradients are the mean over processes; each computes that of the whole batch."""
+    if num_processes() == 1:
+        return step_loss
+    losses: StepLoss = DistributedDataParallel(_StepLosses(run, step_loss), forward_sync_buffers=False)
+    return losses
+
+
 def _promised_batches(batches_for_epoch: BatchesForEpoch, run: TrainingState) -> Generator[Batch, None, None]:
     """The batches left of the epoch; what gives them is closed whatever happens, for it may own threads."""
     left = run.recipe.steps_per_epoch - run.batch_idx
@@ -212,13 +244,17 @@ def _prepare(batch: Batch, device: torch.device) -> Batch:
 
 def _take_step(run: TrainingState, batch: Batch, step_loss: StepLoss, trained: list[Tensor]) -> StepReport:
     lr = run.learning_rate.at(run.step)
-    losses = step_loss(batch, run.step / run.learning_rate.total_steps)
-    loss = torch.stack(list(losses.values())).sum()
+    # On a GPU convolutions run in bfloat16, whose range needs no scaled loss; on a CPU it would gain nothing.
+    half_precision = torch.autocast(run.device.type, torch.bfloat16, enabled=run.device.type == "cuda")
+    with _explained(batch), half_precision:
+        losses = step_loss(batch, run.step / run.learning_rate.total_steps)
+        loss = torch.stack(list(losses.values())).sum()
     values = {name: float(value.detach()) for name, value in losses.items()}
     if not all(map(math.isfinite, values.values())):
         raise _not_finite(run, batch, ", ".join(f"{name} = {value:.4g}" for name, value in values.items()))
     run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    with _explained(batch):
+        loss.backward()
     grad_norm = float(nn.utils.clip_grad_norm_(trained, run.recipe.grad_clip_norm))
     if not math.isfinite(grad_norm):
         raise _not_finite(run, batch, f"the norm of the gradient = {grad_norm}")
@@ -228,6 +264,22 @@ def _take_step(run: TrainingState, batch: Batch, step_loss: StepLoss, trained: l
     for name, value in values.items():
         run.sums[name] = run.sums.get(name, 0.0) + value
     return StepReport(epoch=run.epoch, step=run.step, lr=lr, losses=values, grad_norm=grad_norm)
+
+
+@contextlib.contextmanager
+def _explained(batch: Batch) -> Generator[None, None, None]:
+    """Say what to lower when memory runs out."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # On a CPU torch raises a plain RuntimeError of its allocator.
+        if isinstance(error, RuntimeError) and not _OUT_OF_MEMORY.search(str(error)):
+            raise
+        views, height, width = batch.images.shape[0], *batch.images.shape[2:]
+        raise FeatherFaceError(
+            f"out of memory at a batch of {views} views of {width}x{height} px: lower batch_size, "
+            "image_size_px or view_scales; the last checkpoint is kept"
+        ) from error
 
 
 def _not_finite(run: TrainingState, batch: Batch, what: str) -> FeatherFaceError:

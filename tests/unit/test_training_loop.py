@@ -413,3 +413,39 @@ if __name__ == "__main__":
             os.kill(os.getpid(), signal.SIGKILL)
 
     Experiment().run(Path(sys.argv[1]), every_s=0.0, on_step=_kill_me)
+
+
+def test_running_out_of_memory_says_what_to_lower(tmp_path: Path) -> None:
+    experiment = Experiment()
+
+    def hungry(batch: Batch, progress: float) -> dict[str, Tensor]:
+        if experiment.seen and experiment.seen[-1].startswith("1_1"):
+            torch.empty(2**52)  # 16 PiB
+        return experiment.loss(batch, progress)
+
+    with pytest.raises(FeatherFaceError) as refused:
+        fit(
+            experiment.network,
+            make_batches,
+            hungry,
+            recipe=experiment.recipe,
+            auxiliary=experiment.adapter,
+            checkpointing=Checkpointing(tmp_path / "c.pt", "f", every_s=0),
+            generators=experiment.generators,
+        )
+    assert str(refused.value) == (
+        "out of memory at a batch of 2 views of 12x10 px: lower batch_size, image_size_px or view_scales; "
+        "the last checkpoint is kept"
+    )
+    finished = Experiment().run(tmp_path / "c.pt", every_s=0)
+    assert [entry["epoch"] for entry in finished.history] == [0.0, 1.0]
+
+
+def test_other_errors_of_a_step_are_not_taken_for_it() -> None:
+    experiment = Experiment()
+
+    def broken(batch: Batch, progress: float) -> dict[str, Tensor]:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        fit(experiment.network, make_batches, broken, recipe=experiment.recipe)

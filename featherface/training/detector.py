@@ -1,0 +1,84 @@
+"""Fit a detector to annotated photographs as a training section says; no workspace, no tracker."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from featherface.config import TrainConfig
+from featherface.data.loader import TrainingLoader
+from featherface.data.widerface import Sample
+from featherface.models.detector import FeatherFace
+from featherface.parallel import joined_processes, num_processes, rank
+from featherface.training.loop import EpochReport, FitResult, StepLoss, StepReport, fit
+from featherface.training.memory import keep_freed_memory
+from featherface.training.state import Checkpointing, Recipe
+
+
+def fit_detector(
+    model: FeatherFace,
+    step_loss: StepLoss,
+    samples: Sequence[Sample],
+    *,
+    train: TrainConfig,
+    min_face_px: float,
+    auxiliary: nn.Module | None = None,
+    checkpointing: Checkpointing | None = None,
+    on_step: Callable[[StepReport], None] | None = None,
+    on_epoch_end: Callable[[EpochReport], None] | None = None,
+    description: str = "train",
+) -> FitResult:
+    """Train in place, and return the running average of the weights.
+
+    Args:
+        model: the detector.
+        step_loss: weighted losses of a batch; calls the model.
+        samples: the training photographs.
+        train: views, schedule, optimizer, threads.
+        min_face_px: faces smaller than this in a view are ignored.
+        auxiliary: as of `fit`, like the arguments after it.
+        checkpointing: see there.
+        on_step: see there.
+        on_epoch_end: see there.
+        description: see there.
+
+    Raises:
+        DataError: there are no samples.
+        ImageDecodeError: a photograph cannot be read.
+        FeatherFaceError: the training broke down.
+    """
+    torch.set_num_threads(train.num_threads)
+    keep_freed_memory()
+    with joined_processes(next(model.parameters()).device):
+        loader = TrainingLoader(
+            samples,
+            batch_size=train.batch_size,
+            image_size_px=train.image_size_px,
+            seed=train.seed,
+            augment_config=train.augment,
+            min_face_px=min_face_px,
+            view_scales=train.view_scales,
+            part=(rank(), num_processes()),
+        )
+        recipe = Recipe(
+            epochs=train.epochs,
+            steps_per_epoch=len(loader),
+            optimizer=train.optimizer,
+            lr=train.lr,
+            weight_decay=train.weight_decay,
+            schedule=train.schedule,
+            warmup_fraction=train.warmup_fraction,
+            grad_clip_norm=train.grad_clip_norm,
+            ema_decay=train.ema_decay,
+        )
+        return fit(
+            model,
+            lambda epoch, first: loader.batches(epoch, start_batch=first),
+            step_loss,
+            recipe=recipe,
+            auxiliary=auxiliary,
+            checkpointing=checkpointing,
+            on_step=on_step,
+            on_epoch_end=on_epoch_end,
+            description=description,
+        )

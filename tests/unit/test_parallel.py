@@ -1,0 +1,115 @@
+"""Two processes with half of each batch end where one with whole batches does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from featherface.data.synthetic import synthesize_dataset
+from featherface.inference.weights import read_tensors
+from featherface.parallel import BatchNormOverProcesses, share_batch_norms, sum_over_processes
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = '''
+"""Distill a student for a few steps and write its weights: python script.py DATA OUT ENABLED.
+
+In double precision: in single precision the choice of hard negatives, all alike in an untrained network,
+turns rounding into other gradients, and the statistics of maps of four pixels make much of it.
+"""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from featherface.config import DistillConfig, ModelConfig
+from featherface.data.widerface import open_widerface
+from featherface.distillation.student import StudentTraining
+from featherface.inference.weights import save_weights
+from featherface.models.build import build_model
+from featherface.training.detector import fit_detector
+
+data, out, enabled = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "True"
+train = {"epochs": 2, "batch_size": 4, "image_size_px": 64, "num_threads": 1, "optimizer": "sgd", "lr": 0.001,
+         "view_scales": [1.0, 1.5]}
+distill = DistillConfig.model_validate({"enabled": enabled, "train": train})
+torch.manual_seed(0)
+teacher = build_model("v1-487k").eval()
+training = StudentTraining(ModelConfig(), distill, teacher)
+for module in (training.student, training.adapters):
+    if module is not None:
+        module.double()
+
+
+def losses(batch, progress):
+    return training.losses(replace(batch, images=batch.images.double()), progress)
+
+
+result = fit_detector(training.student, losses, open_widerface(data, "train"), train=distill.train,
+                      min_face_px=2, auxiliary=training.adapters)
+if os.environ.get("RANK", "0") == "0":
+    save_weights(out, result.averaged, architecture="v2-ultra", innovations=ModelConfig().innovations)
+    print(len(result.history), result.history[-1]["loss"])
+'''
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes") / "data"
+    synthesize_dataset(folder, num_train=12, num_val=1, image_hw=(120, 160), seed=5, num_workers=1)
+    return folder
+
+
+def train(script: Path, *arguments: object, processes: int) -> str:
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    done = subprocess.run(
+        [sys.executable, *(launcher if processes > 1 else []), str(script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("enabled", [True, False], ids=["distilled", "twin"])
+def test_two_processes_end_with_the_weights_of_one(scenes: Path, tmp_path: Path, enabled: bool) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    alone, together = tmp_path / "alone.safetensors", tmp_path / "together.safetensors"
+    printed = [
+        train(script, scenes, out, enabled, processes=number) for out, number in ((alone, 1), (together, 2))
+    ]
+    epochs, losses = zip(*(line.split() for line in printed), strict=True)
+    assert epochs == ("2", "2")
+    assert float(losses[1]) == pytest.approx(float(losses[0]), rel=1e-7)
+    expected, got = read_tensors(alone), read_tensors(together)
+    assert expected.keys() == got.keys()
+    for name, tensor in expected.items():
+        difference = float((got[name] - tensor).abs().max())
+        assert difference <= 1e-6 * max(1.0, float(tensor.abs().max())), name
+
+
+def test_alone_sums_and_norms_are_the_plain_ones() -> None:
+    x = torch.randn(4, 3, 5, 5, requires_grad=True)
+    assert sum_over_processes(x) is x
+    plain = nn.Sequential(nn.Conv2d(3, 6, 1), nn.BatchNorm2d(6))
+    plain[1].weight.requires_grad_(requires_grad=False)
+    torch.manual_seed(0)
+    want = plain(x)
+    state = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
+    share_batch_norms(plain)
+    assert isinstance(plain[1], BatchNormOverProcesses)
+    assert [parameter.requires_grad for parameter in plain[1].parameters()] == [False, True]
+    assert all(torch.equal(state[name], tensor) for name, tensor in plain.state_dict().items())
+    torch.testing.assert_close(plain(x), want)
