@@ -1,4 +1,4 @@
-"""`featherface pipeline` and `featherface run`: all stages in order, or one."""
+"""`featherface pipeline`, `run` and `trials`: all stages in order, one, or many short trainings."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def add_commands(app: typer.Typer) -> None:
     """Hang the commands on the application."""
     app.command()(pipeline)
     app.command()(run)
+    app.command()(trials)
 
 
 def pipeline(
@@ -60,4 +61,22 @@ def run(
 
     result = run_tracked(stage, root.resolve())
     typer.echo(f"{stage}: {result.summary}")
+    return 0
+
+
+def trials(
+    plan: Annotated[Path, typer.Argument(help="YAML file with the cells to compare; see experiments/.")],
+    data: Annotated[Path, typer.Option(help="A data set in WIDER FACE layout.")],
+    teacher: Annotated[Path, typer.Option(help="Weights of the teacher, a .safetensors file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results; default: trials/NAME OF THE PLAN.")
+    ] = None,
+) -> int:
+    """Train many configurations for a short while and compare them on a part of the training photographs.
+
+    Finished cells are not run again, a killed one goes on from its checkpoint.
+    """
+    from featherface.trials.run import run_plan
+
+    typer.echo(run_plan(plan, data=data, teacher=teacher, folder=out or Path("trials") / plan.stem))
     return 0

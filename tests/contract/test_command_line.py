@@ -33,6 +33,7 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
         (["data", "import-widerface", "nowhere", "there"], "nowhere: is no folder"),
         (["pipeline", "--profile", "nonsense"], "there is no such profile; known: synthetic, widerface"),
         (["pipeline", "--profile", "widerface"], "--teacher FILE"),
+        (["trials", "nosuch.yaml", "--data", ".", "--teacher", "t"], "nosuch.yaml: cannot be read"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

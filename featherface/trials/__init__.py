@@ -1,0 +1,1 @@
+"""Short equal trainings of many configurations, judged on a development split: how a recipe is chosen."""

@@ -1,0 +1,99 @@
+"""A plan: which configurations are compared, with which seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from featherface.config import Config, Count, Fraction, Positive, Section, load_profile, read_yaml
+from featherface.errors import ConfigError
+
+CellName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+
+
+class Development(Section):
+    """The photographs that judge: a part of the training photographs, which no cell trains on."""
+
+    fraction: Fraction = 0.07
+    seed: int = 0
+    scale: Positive = 1.6
+    """Pixels of the benchmark's photographs over pixels of the stored ones: 1024 over 640."""
+    image_size: Count = 1024
+    """Long side in px at which they are looked at."""
+
+
+class Plan(Section):
+    """Cells that differ in what they name; everything else is the profile's, or common to all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: str = "widerface"
+    common: dict[str, Any] = Field(default={})
+    """Dotted keys of params.yaml and their values, for every cell."""
+    cells: dict[CellName, dict[str, Any]] = Field(min_length=1)
+    """By name (of a folder, too): dotted keys and values. The others are compared with the first one."""
+    seeds: tuple[int, ...] = Field(default=(1,), min_length=1)
+    development: Development = Development()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a plan."""
+
+    name: str
+    seed: int
+    config: Config
+    development: Development
+
+    @property
+    def label(self) -> str:
+        """Name of its folder."""
+        return f"{self.name}-seed{self.seed}"
+
+
+def read_cells(path: Path) -> tuple[Cell, ...]:
+    """The trainings of a plan file, the first cell first, seed by seed.
+
+    Raises:
+        ConfigError: the file is no plan, or names a key or a value that params.yaml would not take.
+    """
+    try:
+        plan = Plan.model_validate(read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: key '{key}': {first['msg']}, got {first['input']!r}") from error
+    base = load_profile(plan.profile).model_dump(mode="json")
+    cells = []
+    for seed in plan.seeds:
+        for name, changes in plan.cells.items():
+            settings = {"distill.train.seed": seed, **plan.common, **changes}
+            cells.append(
+                Cell(name, seed, _changed(base, settings, f"{path}: cell '{name}'"), plan.development)
+            )
+    return tuple(cells)
+
+
+def _changed(base: dict[str, Any], settings: dict[str, Any], where: str) -> Config:
+    for key, value in settings.items():
+        base = _with(base, key.split("."), value, f"{where}: key '{key}'")
+    try:
+        return Config.model_validate(base)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{where}: key '{key}': {first['msg']}, got {first['input']!r}") from error
+
+
+def _with(section: dict[str, Any], path: list[str], value: Any, where: str) -> dict[str, Any]:
+    key, *rest = path
+    if key not in section:
+        raise ConfigError(f"{where} is not in params.yaml; known here: {', '.join(section)}")
+    if not rest:
+        return {**section, key: value}
+    if not isinstance(section[key], dict):
+        raise ConfigError(f"{where}: '{key}' has no keys below it")
+    return {**section, key: _with(section[key], rest, value, where)}
