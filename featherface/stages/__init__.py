@@ -15,6 +15,7 @@ _TRAINING = (
     "data/augment.py",
     "data/loader.py",
     "losses",
+    "parallel.py",
     "training",
     "stages/fitting.py",
 )

@@ -82,7 +82,9 @@ def train(script: Path, *arguments: object, processes: int) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("enabled", [True, False], ids=["distilled", "twin"])
+@pytest.mark.parametrize(
+    "enabled", [pytest.param(True, id="distilled"), pytest.param(False, id="twin", marks=pytest.mark.slow)]
+)
 def test_two_processes_end_with_the_weights_of_one(scenes: Path, tmp_path: Path, enabled: bool) -> None:
     script = tmp_path / "train.py"
     script.write_text(SCRIPT, encoding="utf-8")

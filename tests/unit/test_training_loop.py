@@ -434,7 +434,7 @@ def test_running_out_of_memory_says_what_to_lower(tmp_path: Path) -> None:
             generators=experiment.generators,
         )
     assert str(refused.value) == (
-        "out of memory at a batch of 2 views of 12x10 px: lower batch_size, image_size_px or view_scales; "
+        "out of memory at a batch of 2 views of 10x12 px: lower batch_size, image_size_px or view_scales; "
         "the last checkpoint is kept"
     )
     finished = Experiment().run(tmp_path / "c.pt", every_s=0)

@@ -73,7 +73,8 @@ def test_a_detector_runs_a_weights_file(student: nn.Module, saved: Path) -> None
     from_file = FaceDetector(saved, device="cpu", **options)
     from_memory = FaceDetector(TorchBackend(student, device="cpu"), **options)
     assert len(from_file(image)) > 0
-    np.testing.assert_array_equal(from_file(image).boxes, from_memory(image).boxes)
+    # Read from a file its normalizations are folded: other rounding.
+    np.testing.assert_allclose(from_file(image).boxes, from_memory(image).boxes, atol=1e-3)
     assert from_file.info.innovations == INNOVATIONS
 
 
