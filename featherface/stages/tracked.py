@@ -10,7 +10,6 @@ from pathlib import Path
 
 from featherface.config import Config, load_config
 from featherface.errors import ConfigError, FeatherFaceError
-from featherface.parallel import launched_rank
 from featherface.stages import STAGES
 from featherface.stages.base import CHECKPOINT_FILE, PARAMS_FILE, Stage, StageResult, Workspace
 from featherface.tracking.connection import configure
@@ -53,6 +52,8 @@ def last_run_id(root: Path, stage: str) -> str | None:
 
 
 def _run(stage: Stage, config: Config, root: Path) -> StageResult:
+    from featherface.parallel import launched_rank  # imports torch, which a run without work does not need
+
     if launched_rank() > 0:
         return stage.run(config, Workspace(root))  # the first process of a training takes the notes
     state = Workspace(root).state_dir(stage.name)

@@ -171,6 +171,7 @@ def test_champion_detects(root: Path, promoted: subprocess.CompletedProcess[str]
     assert (root / "out" / image.name).is_file()
 
 
+@pytest.mark.slow
 def test_command_line_and_flow_write_equal_weights(
     root: Path, promoted: subprocess.CompletedProcess[str]
 ) -> None:
@@ -225,6 +226,7 @@ def test_data_that_was_removed_comes_back_from_the_cache(
     assert len(list((root / "data/WIDER_train/images").rglob("*.jpg"))) == 8
 
 
+@pytest.mark.slow
 def test_another_folder_pulls_data_and_models_from_a_remote(
     root: Path, promoted: subprocess.CompletedProcess[str], tmp_path: Path
 ) -> None:
