@@ -182,6 +182,8 @@ def test_command_line_and_flow_write_equal_weights(
     assert digest(root / names.STUDENT_WEIGHTS) == before
 
 
+# Among the default tests a process of the training loop is killed: test_training_loop.
+@pytest.mark.slow
 def test_killed_stage_goes_on_and_ends_equal(root: Path, promoted: subprocess.CompletedProcess[str]) -> None:
     assert promoted.returncode == 0, promoted.stderr
     before = digest(root / names.STUDENT_WEIGHTS)
