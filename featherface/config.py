@@ -130,7 +130,7 @@ class DistillConfig(Section):
     temperature_start: Positive = 4.0
     temperature_end: Positive = 1.0
     freeze_stage1: bool = False
-    """Keep the first stage of the backbone, copied from the teacher, as it is: half the time of a step."""
+    """Keep the first stage of the backbone, copied from the teacher, as it is: a quarter of a step less."""
     confidence_threshold: Fraction = 0.3
     """Box and landmark terms count only priors where the teacher's face probability is at least this."""
 
@@ -142,7 +142,7 @@ class EvaluateConfig(Section):
     iou_threshold: Fraction = 0.4
     max_faces: Count = 500
     """Best detections of an image that count. In crowds of up to 1,000 faces it costs half a point of hard
-    AP; the figures that ours are compared with were measured with this limit."""
+    AP; with it the published figures of the teacher are met."""
     image_size: Annotated[int, Field(ge=32)] | Literal["original"] = "original"
     num_threads: Count = 2
 

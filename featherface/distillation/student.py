@@ -10,7 +10,7 @@ from featherface.distillation.adapters import FeatureAdapters
 from featherface.distillation.losses import distillation_loss, feature_loss, temperature_at
 from featherface.distillation.teacher import FrozenStage, FrozenTeacher, copy_matching_weights
 from featherface.errors import ConfigError
-from featherface.losses.task import as_precise, task_losses
+from featherface.losses.task import task_losses
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
 from featherface.structures import Batch
@@ -66,7 +66,6 @@ class StudentTraining:
         """
         c3 = None if self._stage1 is None else self._stage1(batch.images)
         outputs, features = self.student.forward_features(batch.images, c3=c3)
-        outputs = as_precise(outputs)
         task = task_losses(self.student, outputs, batch, self._distill.train)
         if self._teacher is None or self.adapters is None:
             return task

@@ -22,8 +22,8 @@ class FeatureDetector(Protocol):
 class FrozenTeacher:
     """Run a copy of a detector in evaluation mode and without gradients, as fast as it can be.
 
-    Its batch normalizations are folded, and on a CPU everything behind the first stage is computed in
-    bfloat16: the teacher must not dominate the step.
+    Its batch normalizations are folded, and its convolutions are computed in bfloat16: the teacher must not
+    dominate the step.
 
     It is no `nn.Module`, so that no `train()`, `to()` or `parameters()` of a module that holds it reaches the
     network.
@@ -53,10 +53,7 @@ class FrozenTeacher:
             outputs, features = self._detector.forward_features(
                 images.float(), c3=None if c3 is None else c3.float()
             )
-        return (
-            HeadOutputs(*(output.float() for output in outputs)),
-            DetectorFeatures(backbone=_as_float(features.backbone), neck=_as_float(features.neck)),
-        )
+        return outputs, DetectorFeatures(backbone=_as_float(features.backbone), neck=_as_float(features.neck))
 
 
 class FrozenStage:

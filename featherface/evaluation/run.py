@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from featherface.config import EvaluateConfig
 from featherface.data.widerface import Sample, Split, open_widerface
 from featherface.errors import DataError
 from featherface.evaluation.predictions import to_rows, write_predictions
@@ -29,6 +30,7 @@ from featherface.evaluation.widerface import (
     restrict,
 )
 from featherface.imaging import read_image
+from featherface.inference.detector import FaceDetector
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -40,6 +42,22 @@ if TYPE_CHECKING:
 
 GROUND_TRUTH_DIR = "ground_truth"
 """Where a data set keeps the official .mat files of its validation split."""
+
+
+def detector_for(model: str | Path | None, settings: EvaluateConfig) -> FaceDetector:
+    """A detector with the thresholds, limits and image size by which models are judged.
+
+    Raises:
+        ModelError: the model cannot be used.
+    """
+    return FaceDetector(
+        model,
+        score_threshold=settings.score_threshold,
+        iou_threshold=settings.iou_threshold,
+        max_faces=settings.max_faces,
+        image_size=settings.image_size,
+        num_threads=settings.num_threads,
+    )
 
 
 def evaluate_dataset(

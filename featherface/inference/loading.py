@@ -115,5 +115,5 @@ def _open_torch(path: Path, device: str, num_threads: int | None) -> TorchBacken
             f"{path}: .safetensors files need '{error.name}', which is not installed; give an .onnx file or "
             "install featherface with its train extra"
         ) from error
-    # The same answers up to rounding, in three quarters of the time.
+    # The same answers up to rounding, with fewer operations.
     return TorchBackend(fold_batch_norms(model), device=device, info=info, num_threads=num_threads)

@@ -26,7 +26,7 @@ def task_losses(
     """
     height, width = batch.images.shape[2:]
     losses = multibox_loss(
-        as_precise(outputs),
+        outputs,
         _priors(model.strides, model.min_sizes_px, height, width).to(outputs.box_deltas.device),
         batch.targets,
         match_iou_threshold=train.loss.match_iou_threshold,
@@ -38,11 +38,6 @@ def task_losses(
         "box": losses.box * train.loss.box_weight,
         "landmark": losses.landmark * train.loss.landmark_weight,
     }
-
-
-def as_precise(outputs: HeadOutputs) -> HeadOutputs:
-    """The same in single precision at least, for losses of outputs that were computed in half precision."""
-    return HeadOutputs(*(output.to(torch.promote_types(output.dtype, torch.float32)) for output in outputs))
 
 
 @functools.lru_cache(maxsize=16)

@@ -70,6 +70,9 @@ def _predict(level_map: Tensor, convs: Sequence[nn.Module]) -> list[Tensor]:
     """(B, H*W*A, 2), (B, H*W*A, 4) and (B, H*W*A, 10): row, column, size, as in `make_priors`."""
     # One convolution instead of three: each would read the map anew, and write its gradient anew.
     weight, bias = (torch.cat([getattr(conv, name) for conv in convs]) for name in ("weight", "bias"))
-    channels_last = F.conv2d(level_map, weight, bias).permute(0, 2, 3, 1)  # (B, H, W, outputs of all)
+    predicted = F.conv2d(level_map, weight, bias)
+    # Single precision at least, also where the network computes in half: losses and decoding need the digits.
+    predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
+    channels_last = predicted.permute(0, 2, 3, 1)  # (B, H, W, outputs of all)
     parts = channels_last.split([cast("nn.Conv2d", conv).out_channels for conv in convs], dim=3)
     return [part.reshape(part.shape[0], -1, outputs) for part, outputs in zip(parts, _OUTPUTS, strict=True)]

@@ -13,11 +13,10 @@ from featherface.data.widerface import Split, open_widerface
 from featherface.errors import DataError, OptionError
 from featherface.evaluation.plots import plot_precision_recall
 from featherface.evaluation.report import EvaluationReport
-from featherface.evaluation.run import evaluate_dataset, ignored_faces
+from featherface.evaluation.run import detector_for, evaluate_dataset, ignored_faces
 from featherface.evaluation.sheets import SheetItem, draw_sheet, worst_first
 from featherface.evaluation.widerface import SETTINGS, WiderResult, image_key
 from featherface.imaging import read_image, write_image
-from featherface.inference.detector import FaceDetector
 from featherface.inference.weights import load_model
 from featherface.models.complexity import count_multiply_adds, count_parameters
 from featherface.stages import names
@@ -81,16 +80,8 @@ def evaluate_model_file(
     if split not in ("train", "val"):
         raise OptionError(f"split '{split}': allowed are train, val")
     settings = settings or EvaluateConfig()
-    detector = FaceDetector(
-        model,
-        score_threshold=settings.score_threshold,
-        iou_threshold=settings.iou_threshold,
-        max_faces=settings.max_faces,
-        image_size=settings.image_size,
-        num_threads=settings.num_threads,
-    )
     return evaluate_dataset(
-        detector.detect,
+        detector_for(model, settings).detect,
         root,
         split=cast("Split", split),
         predictions_dir=save_predictions,

@@ -244,7 +244,7 @@ def _prepare(batch: Batch, device: torch.device) -> Batch:
 
 def _take_step(run: TrainingState, batch: Batch, step_loss: StepLoss, trained: list[Tensor]) -> StepReport:
     lr = run.learning_rate.at(run.step)
-    # On a GPU convolutions run in bfloat16, whose range needs no scaled loss; on a CPU it would gain nothing.
+    # On a GPU convolutions run in bfloat16, whose range needs no scaled loss; on a CPU it gained little.
     half_precision = torch.autocast(run.device.type, torch.bfloat16, enabled=run.device.type == "cuda")
     with _explained(batch), half_precision:
         losses = step_loss(batch, run.step / run.learning_rate.total_steps)

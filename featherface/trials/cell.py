@@ -13,8 +13,7 @@ from featherface.data.splits import split_dev
 from featherface.data.widerface import open_widerface
 from featherface.distillation.student import StudentTraining
 from featherface.evaluation.development import development_ground_truth
-from featherface.evaluation.run import evaluate_detector
-from featherface.inference.detector import FaceDetector
+from featherface.evaluation.run import detector_for, evaluate_detector
 from featherface.inference.weights import load_model, save_weights, write_atomically
 from featherface.models.complexity import count_multiply_adds, count_parameters
 from featherface.parallel import training_device
@@ -72,16 +71,9 @@ def run_cell(cell: Cell, *, data: Path, teacher: Path, folder: Path) -> dict[str
         architecture=config.model.architecture,
         innovations=config.model.innovations,
     )
-    detector = FaceDetector(
-        folder / WEIGHTS,
-        score_threshold=config.evaluate.score_threshold,
-        iou_threshold=config.evaluate.iou_threshold,
-        max_faces=config.evaluate.max_faces,
-        image_size=cell.development.image_size,
-        num_threads=config.evaluate.num_threads,
-    )
+    settings = config.evaluate.model_copy(update={"image_size": cell.development.image_size})
     report = evaluate_detector(
-        detector.detect,
+        detector_for(folder / WEIGHTS, settings).detect,
         development,
         ground_truth=development_ground_truth(development, scale=cell.development.scale),
         predictions_dir=folder / PREDICTIONS,
