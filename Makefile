@@ -30,7 +30,7 @@ test: $(STAMP)  ## lint, types, layers and every test but the slow ones
 	ruff format --check .
 	mypy
 	lint-imports --no-cache
-	OMP_NUM_THREADS=1 pytest -m 'not slow and not gpu' -n auto --dist loadfile --jaxtyping-packages=featherface.geometry,featherface.losses,featherface.models,beartype.beartype
+	OMP_NUM_THREADS=1 pytest -m 'not slow and not gpu' -n auto --dist loadfile --no-loadscope-reorder --jaxtyping-packages=featherface.geometry,featherface.losses,featherface.models,beartype.beartype
 
 test-all: $(STAMP)  ## every test, the slow ones too
 	pytest -m 'not gpu' --timeout=1200
