@@ -111,6 +111,13 @@ class TrainConfig(Section):
     ema_decay: Fraction = 0.998
     seed: int = 1
     num_threads: Count = 2
+    """Of each process."""
+    num_processes: Count = 1
+    """On this machine, each with a part of every batch: one for each GPU, or for each core of a CPU, with one
+    thread then."""
+    sync_batch_norm: bool = True
+    """Several processes normalize by the statistics of the whole batch, and end where one would; false: each
+    by those of its part, which on a CPU is much faster."""
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
 
@@ -122,6 +129,8 @@ class DistillConfig(Section):
     train: TrainConfig = TrainConfig()
     init_from_teacher: bool = True
     """Start the layers of the backbone that have the teacher's shapes from the teacher's weights."""
+    initial_weights: str | None = None
+    """Go on from this student instead: a .safetensors file, relative to the workspace."""
     task_weight: NonNegative = 1.0
     logit_weight: NonNegative = 1.0
     box_weight: NonNegative = 0.5

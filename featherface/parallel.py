@@ -7,8 +7,11 @@ process nothing happens.
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -32,6 +35,17 @@ def launched_rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def become_processes(number: int, arguments: Sequence[str]) -> None:
+    """Go on as `torchrun` with that many processes of `python -m featherface ARGUMENTS`; does not return.
+
+    Processes that `torchrun` started already, and a number of one, stay what they are.
+    """
+    if number == 1 or "RANK" in os.environ:
+        return
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
+    os.execv(sys.executable, [sys.executable, *launcher, "-m", "featherface", *arguments])  # noqa: S606 - our own interpreter
+
+
 def training_device() -> torch.device:
     """Where this process trains: its own GPU if there is one, else the CPU."""
     if torch.cuda.is_available():
@@ -49,6 +63,7 @@ def joined_processes(device: torch.device) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
+    _die_with_parent()
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -58,12 +73,30 @@ def joined_processes(device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
 
 
+def _die_with_parent() -> None:
+    """A killed launcher must not leave processes that go on writing checkpoints; Linux can promise that."""
+    if sys.platform == "linux":
+        set_death_signal = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+
+
 def sum_over_processes(x: Tensor) -> Tensor:
     """Sum of the tensors that all processes pass, with gradients to all of them; alone, the tensor itself."""
     if num_processes() == 1:
         return x
     total: Tensor = all_reduce(x)
     return total
+
+
+def take_buffers_of_first(module: nn.Module) -> None:
+    """Give a module the buffers that it has in the first process; alone, they are there already.
+
+    Batch norms that are not shared follow each process's own part of the batches. It is those of the first
+    that checkpoints keep, so a training that was resumed ends with them too.
+    """
+    if num_processes() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 class BatchNormOverProcesses(nn.BatchNorm2d):

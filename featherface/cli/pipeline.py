@@ -57,9 +57,15 @@ def run(
     root: Annotated[Path, typer.Option(help="The workspace.")] = Path(),
 ) -> int:
     """Run one stage, whether it is stale or not: what dvc.yaml calls."""
-    from featherface.stages.tracked import run_tracked
+    from featherface.stages.tracked import num_processes_of, run_tracked
 
-    result = run_tracked(stage, root.resolve())
+    root = root.resolve()
+    number = num_processes_of(stage, root)
+    if number > 1:
+        from featherface.parallel import become_processes
+
+        become_processes(number, ["run", stage, "--root", str(root)])
+    result = run_tracked(stage, root)
     typer.echo(f"{stage}: {result.summary}")
     return 0
 

@@ -26,15 +26,17 @@ class StudentTraining:
         distill: where it starts and what it learns from; without `enabled` the teacher gives it its start
             only, and teaches nothing.
         teacher: with trained weights; not changed.
+        initial: a student of the same network to go on from, instead of random weights and the teacher's.
         device: where the training is to run.
 
     Attributes:
         student: to be trained in place.
         adapters: trained beside it and dropped afterwards; None without a teacher.
-        num_copied: tensors that start as the teacher's.
+        num_copied: tensors that start as the teacher's, or as the initial student's.
 
     Raises:
-        ConfigError: the first stage is to stay as the teacher has it, but was not taken from it.
+        ConfigError: the first stage is to stay as the teacher has it, but is another one; or the initial
+            student is another network.
     """
 
     def __init__(
@@ -43,17 +45,17 @@ class StudentTraining:
         distill: DistillConfig,
         teacher: FeatherFace,
         *,
+        initial: FeatherFace | None = None,
         device: torch.device | None = None,
     ) -> None:
         device = device or torch.device("cpu")
         self.student = build_model(model.architecture, innovations=model.innovations)
         self.adapters = _adapters(self.student, teacher) if distill.enabled else None
-        copied = copy_matching_weights(self.student, teacher) if distill.init_from_teacher else ()
-        self.num_copied = len(copied)
+        self.num_copied = _start(self.student, teacher, initial, from_teacher=distill.init_from_teacher)
         self.student.to(device)
         if self.adapters is not None:
             self.adapters.to(device)
-        self._stage1 = _freeze_stage1(self.student, copied) if distill.freeze_stage1 else None
+        self._stage1 = _freeze_stage1(self.student, teacher) if distill.freeze_stage1 else None
         self._teacher = FrozenTeacher(teacher, device=device) if distill.enabled else None
         self._distill = distill
 
@@ -92,14 +94,32 @@ class StudentTraining:
         }
 
 
-def _freeze_stage1(student: FeatherFace, copied: tuple[str, ...]) -> FrozenStage:
-    stage1 = student.get_submodule(STAGE1)
-    missing = {f"{STAGE1}.{name}" for name in stage1.state_dict()} - set(copied)
-    if missing:
+def _start(
+    student: FeatherFace, teacher: FeatherFace, initial: FeatherFace | None, *, from_teacher: bool
+) -> int:
+    if initial is None:
+        return len(copy_matching_weights(student, teacher)) if from_teacher else 0
+    theirs, own = initial.state_dict(), student.state_dict()
+    if {name: value.shape for name, value in theirs.items()} != {n: v.shape for n, v in own.items()}:
         raise ConfigError(
-            "distill.freeze_stage1 keeps what the student took from the teacher, but it took nothing: "
-            "set distill.init_from_teacher to true, or freeze_stage1 to false"
+            "distill.initial_weights are of another network than the student: give those of one with the "
+            "same model.architecture and model.innovations"
         )
+    student.load_state_dict(theirs)
+    return len(own)
+
+
+def _freeze_stage1(student: FeatherFace, teacher: FeatherFace) -> FrozenStage:
+    stage1 = student.get_submodule(STAGE1)
+    theirs = teacher.get_submodule(STAGE1).state_dict()
+    for name, value in stage1.state_dict().items():
+        if name.endswith("num_batches_tracked"):  # counts steps, and computes nothing
+            continue
+        if name not in theirs or not torch.equal(value.cpu(), theirs[name].cpu()):
+            raise ConfigError(
+                "distill.freeze_stage1 keeps the first stage as the teacher has it, but the student starts "
+                "with another: set distill.init_from_teacher to true, or freeze_stage1 to false"
+            )
     stage1.requires_grad_(requires_grad=False)
     return FrozenStage(stage1)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from featherface.evaluation.slices import Slice
 from featherface.evaluation.widerface import SETTINGS, WiderResult
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ class EvaluationReport:
     """Median time of one call of the detector, without reading the image; 0 without images."""
     predictions: Mapping[str, npt.NDArray[np.float64]] = field(repr=False)
     """For each image `<event>/<image>` the rows that were judged: (N, 5) x, y, width, height, score."""
+    landmarks: Mapping[str, npt.NDArray[np.float64]] = field(repr=False)
+    """The (N, 5, 2) landmarks of these rows, in pixels."""
+    slices: tuple[Slice, ...] = ()
+    """By height and by attribute."""
 
     def metrics(self, split: str = "val") -> dict[str, float]:
         """Flat metrics for a tracker: `val/ap_easy`, ..., `val/ap_mean`, `val/coco_ap`, ..., `val/images`.
@@ -43,6 +48,8 @@ class EvaluationReport:
                 f"ap_{setting}": float(getattr(self.wider, setting)) for setting in (*SETTINGS, "mean")
             }
         values |= {f"coco_{name}": value for name, value in self.coco.items()}
+        for each in self.slices:
+            values |= {f"ap_{each.name}": each.average_precision, f"faces_{each.name}": float(each.faces)}
         values |= {
             "images": float(self.images),
             "faces": float(self.faces),

@@ -22,6 +22,7 @@ from featherface.data.widerface import Sample, Split, open_widerface
 from featherface.errors import DataError
 from featherface.evaluation.predictions import to_rows, write_predictions
 from featherface.evaluation.report import EvaluationReport
+from featherface.evaluation.slices import slices
 from featherface.evaluation.widerface import (
     WiderGroundTruth,
     average_precision,
@@ -133,6 +134,7 @@ def evaluate_detector(
         ground_truth = restrict(ground_truth, names)  # before the long run, so that a misfit is told at once
     metric = FaceAveragePrecision(max_detections=max_detections)
     predictions: dict[str, npt.NDArray[np.float64]] = {}
+    landmarks: dict[str, npt.NDArray[np.float64]] = {}
     times_ms: list[float] = []
     num_faces = 0
     hide = not (sys.stderr.isatty() if show_progress is None else show_progress)
@@ -142,6 +144,7 @@ def evaluate_detector(
         detections = detect(image)
         times_ms.append(1000 * (time.perf_counter() - start))
         predictions[name] = to_rows(detections)
+        landmarks[name] = detections.landmarks_xy.astype(np.float64)
         is_ignored = ignored_faces(sample)
         num_faces += int(np.count_nonzero(~is_ignored))
         metric.update(predictions[name], sample.annotation.boxes_xywh, is_ignored)
@@ -156,6 +159,8 @@ def evaluate_detector(
         detections=sum(len(rows) for rows in predictions.values()),
         detect_ms_p50=statistics.median(times_ms) if times_ms else 0.0,
         predictions=predictions,
+        landmarks=landmarks,
+        slices=slices(predictions, samples) if samples else (),
     )
 
 

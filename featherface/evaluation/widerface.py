@@ -43,11 +43,13 @@ if TYPE_CHECKING:
 __all__ = [
     "NUM_THRESHOLDS",
     "SETTINGS",
+    "Judgement",
     "PrecisionRecall",
     "WiderGroundTruth",
     "WiderResult",
     "average_precision",
     "image_key",
+    "judge",
     "load_ground_truth",
     "restrict",
 ]
@@ -130,6 +132,53 @@ def average_precision(
         DataError: predictions of another shape or not finite, or none for any image of the ground truth.
         ValueError: `iou_threshold` is out of range.
     """
+    judgement = judge(predictions, ground_truth, iou_threshold)
+    warnings = list(judgement.warnings)
+    curves = {}
+    for setting in SETTINGS:
+        curves[setting] = judgement.curve(ground_truth.is_counted[setting])
+        if curves[setting].num_faces == 0:
+            warnings.append(f"no face belongs to setting '{setting}': its AP is 0 by definition")
+    aps = {setting: curves[setting].average_precision for setting in SETTINGS}
+    return WiderResult(
+        **aps,
+        mean=sum(aps.values()) / len(SETTINGS),
+        images=len(ground_truth.names),
+        total_images=ground_truth.total_images,
+        detections=len(judgement.scores),
+        curves=curves,
+        warnings=tuple(warnings),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """Which face each of N detections found; from it follows the curve of any choice of the G faces."""
+
+    scores: FloatArray
+    """(N,) stretched to [0, 1] over the whole set."""
+    face_idx: npt.NDArray[np.int64]
+    """(N,) the face that a detection overlaps most, -1 for one that overlaps none enough."""
+    best_score: FloatArray
+    """(G,) of the detections of a face; minus infinity where it has none."""
+    has_face_in_image: npt.NDArray[np.bool_]
+    """(N,) images without any annotated face are skipped, their detections included."""
+    warnings: tuple[str, ...]
+
+    def curve(self, is_counted: npt.NDArray[np.bool_]) -> PrecisionRecall:
+        """Precision and recall where (G,) `is_counted` says which faces count; the others are ignored."""
+        is_judged = self.has_face_in_image.copy()
+        is_hit = self.face_idx >= 0
+        is_judged[is_hit] = is_counted[self.face_idx[is_hit]]
+        return _curve(self.best_score[is_counted], self.scores[is_judged])
+
+
+def judge(
+    predictions: Mapping[str, npt.NDArray[np.floating]],
+    ground_truth: WiderGroundTruth,
+    iou_threshold: float = 0.5,
+) -> Judgement:
+    """Which face each detection found; arguments and errors as of `average_precision`."""
     if not 0 < iou_threshold <= 1:
         raise ValueError(f"iou_threshold must be in (0, 1], got {iou_threshold}")
     rows, offsets = _collect(predictions, ground_truth)
@@ -141,27 +190,14 @@ def average_precision(
             "AP is precision x recall"
         )
     face_idx = _choose_faces(rows[:, :4], offsets, ground_truth, iou_threshold)
-    has_face_in_image = np.repeat(np.diff(ground_truth.offsets) > 0, np.diff(offsets))
     best_score = np.full(len(ground_truth.boxes_xywh), -np.inf)
     is_hit = face_idx >= 0
     np.maximum.at(best_score, face_idx[is_hit], scores[is_hit])
-
-    curves = {}
-    for setting in SETTINGS:
-        is_counted = ground_truth.is_counted[setting]
-        is_judged = has_face_in_image.copy()
-        is_judged[is_hit] = is_counted[face_idx[is_hit]]
-        curves[setting] = _curve(best_score[is_counted], scores[is_judged])
-        if curves[setting].num_faces == 0:
-            warnings.append(f"no face belongs to setting '{setting}': its AP is 0 by definition")
-    aps = {setting: curves[setting].average_precision for setting in SETTINGS}
-    return WiderResult(
-        **aps,
-        mean=sum(aps.values()) / len(SETTINGS),
-        images=len(ground_truth.names),
-        total_images=ground_truth.total_images,
-        detections=len(rows),
-        curves=curves,
+    return Judgement(
+        scores=scores,
+        face_idx=face_idx,
+        best_score=best_score,
+        has_face_in_image=np.repeat(np.diff(ground_truth.offsets) > 0, np.diff(offsets)),
         warnings=tuple(warnings),
     )
 

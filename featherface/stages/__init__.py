@@ -26,6 +26,10 @@ def _teacher_weights(config: Config) -> tuple[str, ...]:
     return () if config.teacher.weights is None else (config.teacher.weights,)
 
 
+def _initial_weights(config: Config) -> tuple[str, ...]:
+    return () if config.distill.initial_weights is None else (config.distill.initial_weights,)
+
+
 _ALL = (
     Stage(
         name="validate",
@@ -59,6 +63,7 @@ _ALL = (
             Output(names.STUDENT_HISTORY, "plot", "epoch", _CURVES, "Student: training losses"),
         ),
         code=(*_BASE, *_TRAINING, "distillation", "stages/distill.py"),
+        extra_inputs=_initial_weights,
     ),
     Stage(
         name="evaluate",

@@ -24,7 +24,14 @@ def run(data: DataConfig, model: ModelConfig, distill: DistillConfig, *, workspa
     teacher_path = workspace.path(names.TEACHER_WEIGHTS)
     teacher = load_model(teacher_path)
     torch.manual_seed(train.seed)
-    training = StudentTraining(model, distill, teacher, device=training_device())
+    initial = distill.initial_weights
+    training = StudentTraining(
+        model,
+        distill,
+        teacher,
+        initial=None if initial is None else load_model(workspace.root / initial),
+        device=training_device(),
+    )
     result = train_detector(
         training.student,
         training.losses,
@@ -33,7 +40,10 @@ def run(data: DataConfig, model: ModelConfig, distill: DistillConfig, *, workspa
         data=data,
         workspace=workspace,
         sections=(data, model, distill),
-        extra_identity=hashlib.sha256(teacher_path.read_bytes()).hexdigest(),
+        extra_identity=" ".join(
+            hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in (teacher_path, *([] if initial is None else [workspace.root / initial]))
+        ),
         auxiliary=training.adapters,
     )
     student = training.student.cpu()
@@ -48,11 +58,12 @@ def run(data: DataConfig, model: ModelConfig, distill: DistillConfig, *, workspa
         "model/params": count_parameters(student),
         "model/multiply_adds_640": count_multiply_adds(student, (640, 640)),
         "train/loss": result.history[-1]["loss"],
-        "train/tensors_from_teacher": training.num_copied,
+        "train/tensors_from_teacher": training.num_copied if initial is None else 0,
     }
     workspace.write_json(names.STUDENT_METRICS, metrics)
+    origin = "the teacher's" if initial is None else initial
     return StageResult(
         metrics=metrics,
         summary=f"{model.architecture}, {metrics['model/params']:,} parameters, {train.epochs} epochs, "
-        f"{training.num_copied} tensors started from the teacher's, loss {metrics['train/loss']:.3f}",
+        f"{training.num_copied} tensors started from {origin}, loss {metrics['train/loss']:.3f}",
     )

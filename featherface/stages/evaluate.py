@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -9,8 +10,9 @@ from typing import cast
 import numpy as np
 
 from featherface.config import DataConfig, EvaluateConfig
-from featherface.data.widerface import Split, open_widerface
+from featherface.data.widerface import Sample, Split, open_widerface
 from featherface.errors import DataError, OptionError
+from featherface.evaluation.landmarks import landmark_errors
 from featherface.evaluation.plots import plot_precision_recall
 from featherface.evaluation.report import EvaluationReport
 from featherface.evaluation.run import detector_for, evaluate_dataset, ignored_faces
@@ -45,10 +47,14 @@ def run(data: DataConfig, evaluate: EvaluateConfig, *, workspace: Workspace) -> 
         )
         reports[who], results[who] = report, _wider(report, root)
         metrics[who] = report.metrics() | _cost(workspace.root / path)
+    samples = open_widerface(root, "val", missing="skip")
+    metrics["student"] |= _landmark_metrics(samples, reports["student"], reports["teacher"])
     workspace.write_json(names.EVALUATION_METRICS, metrics)
     workspace.write_text(names.EVALUATION_CURVE, _curve_csv(results["student"]))
     plot_precision_recall(results, workspace.path(names.EVALUATION_PLOT))
-    write_image(workspace.path(names.EVALUATION_SHEET), draw_sheet(_worst_images(reports["student"], root)))
+    write_image(
+        workspace.path(names.EVALUATION_SHEET), draw_sheet(_worst_images(reports["student"], samples))
+    )
     student, teacher = results["student"], results["teacher"]
     return StageResult(
         metrics=metrics["student"] | {f"teacher/{name}": value for name, value in metrics["teacher"].items()},
@@ -96,7 +102,23 @@ def _wider(report: EvaluationReport, root: Path) -> WiderResult:
     return report.wider
 
 
-def _worst_images(report: EvaluationReport, root: Path) -> list[SheetItem]:
+def _landmark_metrics(
+    samples: Sequence[Sample], student: EvaluationReport, teacher: EvaluationReport
+) -> dict[str, float]:
+    """Errors of the student's landmarks against annotated ones, where there are any, and the teacher's."""
+    truth = landmark_errors(samples, student.predictions, student.landmarks)
+    taught = landmark_errors(
+        samples,
+        student.predictions,
+        student.landmarks,
+        reference=(teacher.predictions, teacher.landmarks),
+    )
+    return {f"val/{name}": value for name, value in truth.items()} | {
+        f"val/{name.replace('nme', 'nme_to_teacher', 1)}": value for name, value in taught.items()
+    }
+
+
+def _worst_images(report: EvaluationReport, samples: Sequence[Sample]) -> list[SheetItem]:
     items = [
         SheetItem(
             name=sample.annotation.image,
@@ -105,7 +127,7 @@ def _worst_images(report: EvaluationReport, root: Path) -> list[SheetItem]:
             rows=report.predictions[image_key(sample.annotation.image)],
             is_ignored=ignored_faces(sample),
         )
-        for sample in open_widerface(root, "val", missing="skip")
+        for sample in samples
     ]
     return worst_first(items)[:SHEET_IMAGES]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -99,19 +100,30 @@ def model_card(
     ]
     lines += ["| metric | student | teacher |", "|---|---|---|"]
     lines += [f"| {label} | {student} | {teacher} |" for label, student, teacher in metric_rows(summary)]
+    lines += ["", "## By what the face is like", SLICES_NOTE, ""]
+    lines += ["| faces | number | student | teacher | landmarks, % of the face |", "|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in slice_rows(summary)]
     lines += ["", "## Limits", LIMITS[source], "", "## Terms", TERMS[source], ""]
     return "\n".join(lines)
 
 
+SLICES_NOTE = (
+    "AP in percent at an overlap of 0.5. Other faces than those of a row are ignored; false detections count "
+    "in every row, so rows are for comparing networks, not for comparing faces. The last column is the mean "
+    "distance of the student's five landmarks from annotated ones or, where there are none, from the "
+    "teacher's, over the root of the box's area."
+)
 LIMITS = {
     "synthetic": (
         "Trained on drawn scenes only: it shows that the pipeline works and finds drawn faces. It has not "
         "been measured on photographs of people and must not be relied on to find them."
     ),
     "widerface": (
-        "Small, blurred, occluded and profile faces are missed more often than others; average precision by "
-        "such attributes and across groups of people has not been measured for this version, so do not "
-        "assume that it works equally well for everybody. It finds faces; it does not tell who they are."
+        "Small, blurred, occluded and profile faces are missed more often than others: see the table above. "
+        "How it does across groups of people (skin, age, gender, head covering) has not been measured, and "
+        "WIDER FACE, photographs from the web, is not balanced: do not assume that it works equally well for "
+        "everybody, and measure it on your own people before it decides anything about them. It finds "
+        "faces; it does not tell who they are."
     ),
 }
 TERMS = {
@@ -129,6 +141,34 @@ def metric_rows(summary: Mapping[str, Mapping[str, float]]) -> list[tuple[str, s
     student, teacher = summary["student"], summary["teacher"]
     rows = [(label, _percent(student.get(key)), _percent(teacher.get(key))) for key, label in AP_ROWS]
     return rows + [(label, _plain(student.get(key)), _plain(teacher.get(key))) for key, label in COST_ROWS]
+
+
+def slice_rows(summary: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
+    """Of each slice: name, faces, AP of student and teacher, error of the student's landmarks; as text."""
+    student, teacher = summary["student"], summary["teacher"]
+    prefix = "val/faces_"
+    names_of_slices = [key.removeprefix(prefix) for key in student if key.startswith(prefix)]
+    rows = []
+    for name in sorted(names_of_slices, key=_by_number):
+        error = student.get(f"val/nme_{name}", student.get(f"val/nme_to_teacher_{name}"))
+        aps = (_percent(network.get(f"val/ap_{name}")) for network in (student, teacher))
+        rows.append((slice_label(name), f"{student[prefix + name]:,.0f}", *aps, _percent(error)))
+    return rows
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    """`height_16_32` before `height_128_up`, and heights first."""
+    kind, first, *_ = name.split("_")
+    return (int(first), "") if kind == "height" else (sys.maxsize, name)
+
+
+def slice_label(name: str) -> str:
+    """`height_16_32` as "height 16 to 32 px", `blur_heavy` as "blur: heavy"."""
+    kind, *rest = name.split("_")
+    if kind != "height":
+        return f"{kind}: {' '.join(rest)}"
+    low, high = rest
+    return f"height from {low} px" if high == "up" else f"height {low} to {high} px"
 
 
 def _percent(value: float | None) -> str:
@@ -166,6 +206,10 @@ def _page(
         f"<tr><td>{html.escape(label)}</td><td class=n>{student}</td><td class=n>{teacher}</td></tr>"
         for label, student, teacher in metric_rows(summary)
     )
+    slices = "".join(
+        f"<tr><td>{html.escape(label)}</td>{''.join(f'<td class=n>{value}</td>' for value in values)}</tr>"
+        for label, *values in slice_rows(summary)
+    )
     pictures = "".join(
         f"<h2>{title}</h2><img alt='{title}' src='{_data_uri(workspace.root / path)}'>"
         for title, path in (
@@ -178,7 +222,9 @@ def _page(
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>FeatherFace report</title><style>{STYLE}</style><h1>FeatherFace report</h1>"
         f"<p class=verdict>{html.escape(verdict[0].upper() + verdict[1:])}.</p><table>{fact_rows}</table>"
-        f"<table><tr><th>metric</th><th>student</th><th>teacher</th></tr>{rows}</table>{pictures}</html>\n"
+        f"<table><tr><th>metric</th><th>student</th><th>teacher</th></tr>{rows}</table>"
+        f"<h2>By what the face is like</h2><p>{html.escape(SLICES_NOTE)}</p><table><tr><th>faces</th>"
+        f"<th>number</th><th>student</th><th>teacher</th><th>landmarks</th></tr>{slices}</table>{pictures}</html>\n"
     )
 
 

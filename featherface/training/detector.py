@@ -9,7 +9,7 @@ from featherface.config import TrainConfig
 from featherface.data.loader import TrainingLoader
 from featherface.data.widerface import Sample
 from featherface.models.detector import FeatherFace
-from featherface.parallel import joined_processes, num_processes, rank
+from featherface.parallel import joined_processes, num_processes, rank, share_batch_norms
 from featherface.training.loop import EpochReport, FitResult, StepLoss, StepReport, fit
 from featherface.training.memory import keep_freed_memory
 from featherface.training.state import Checkpointing, Recipe
@@ -50,6 +50,8 @@ def fit_detector(
     torch.set_num_threads(train.num_threads)
     keep_freed_memory()
     with joined_processes(next(model.parameters()).device):
+        if num_processes() > 1 and train.sync_batch_norm:
+            share_batch_norms(model)
         loader = TrainingLoader(
             samples,
             batch_size=train.batch_size,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from featherface.errors import FeatherFaceError
-from featherface.parallel import num_processes, rank, share_batch_norms
+from featherface.parallel import num_processes, rank, take_buffers_of_first
 from featherface.structures import Batch
 from featherface.training.checkpoint import RandomGenerator, save_checkpoint
 from featherface.training.optim import set_learning_rate
@@ -120,8 +120,6 @@ def fit(
             number of batches. The parameters and the last checkpoint are from before that step.
         ModelError: the checkpoint is damaged, or of a network of another shape.
     """
-    if num_processes() > 1:
-        share_batch_norms(model)
     run = TrainingState.start(model, recipe, auxiliary=auxiliary, generators=generators or {})
     if checkpointing is not None:
         run.resume(checkpointing)
@@ -154,6 +152,7 @@ def fit(
             on_epoch_end(report)
         run.epoch, run.batch_idx, run.sums = run.epoch + 1, 0, {}
         keep()
+    take_buffers_of_first(run.average.module)
     return FitResult(averaged=run.average.module, history=run.history)
 
 

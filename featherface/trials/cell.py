@@ -53,7 +53,14 @@ def run_cell(cell: Cell, *, data: Path, teacher: Path, folder: Path) -> dict[str
     started = time.perf_counter()
     network = load_model(teacher)
     torch.manual_seed(train.seed)
-    training = StudentTraining(config.model, config.distill, network, device=training_device())
+    initial = config.distill.initial_weights
+    training = StudentTraining(
+        config.model,
+        config.distill,
+        network,
+        initial=None if initial is None else load_model(initial),
+        device=training_device(),
+    )
     fitted = fit_detector(
         training.student,
         training.losses,
@@ -99,6 +106,8 @@ def _fingerprint(cell: Cell, data: Path, teacher: Path) -> str:
         hashlib.sha256(annotations.read_bytes()).hexdigest() if annotations.is_file() else "",
         hashlib.sha256(teacher.read_bytes()).hexdigest(),
     ]
+    if cell.config.distill.initial_weights is not None:
+        parts.append(hashlib.sha256(Path(cell.config.distill.initial_weights).read_bytes()).hexdigest())
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

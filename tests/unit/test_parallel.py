@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from featherface.config import Config, dump_config
 from featherface.data.synthetic import synthesize_dataset
-from featherface.inference.weights import read_tensors
+from featherface.inference.weights import read_tensors, save_weights
+from featherface.models.build import build_model
 from featherface.parallel import BatchNormOverProcesses, share_batch_norms, sum_over_processes
+from featherface.stages import names
 
 ROOT = Path(__file__).resolve().parents[2]
+TWO_PROCESSES = Config.model_validate(
+    {
+        "distill": {
+            "train": {
+                **{"epochs": 6, "batch_size": 4, "image_size_px": 64, "num_threads": 1},
+                **{"num_processes": 2, "sync_batch_norm": False},
+            }
+        }
+    }
+)
 SCRIPT = '''
 """Distill a student for a few steps and write its weights: python script.py DATA OUT ENABLED.
 
@@ -100,6 +115,35 @@ def test_two_processes_end_with_the_weights_of_one(scenes: Path, tmp_path: Path,
     for name, tensor in expected.items():
         difference = float((got[name] - tensor).abs().max())
         assert difference <= 1e-6 * max(1.0, float(tensor.abs().max())), name
+
+
+@pytest.mark.slow
+def test_a_stage_of_two_processes_goes_on_after_a_kill_with_the_same_bits(
+    scenes: Path, tmp_path: Path
+) -> None:
+    """Through the command line, each process with its own batch statistics."""
+    once, killed = tmp_path / "once", tmp_path / "killed"
+    for root in (once, killed):
+        (root / "data").parent.mkdir()
+        shutil.copytree(scenes, root / "data")
+        (root / "params.yaml").write_text(dump_config(TWO_PROCESSES), encoding="utf-8")
+        teacher = root / names.TEACHER_WEIGHTS
+        torch.manual_seed(0)
+        save_weights(teacher, build_model("v1-487k"), architecture="v1-487k")
+    command = [sys.executable, "-m", "featherface", "run", "distill", "--root"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    subprocess.run([*command, str(once)], check=True, env=environment, capture_output=True, timeout=240)
+    process = subprocess.Popen([*command, str(killed)], env=environment, stderr=subprocess.DEVNULL)
+    checkpoint = killed / "state/distill/checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert checkpoint.exists(), "the stage ended before it could be killed"
+    assert not (killed / names.STUDENT_WEIGHTS).exists()
+    subprocess.run([*command, str(killed)], check=True, env=environment, capture_output=True, timeout=240)
+    assert (killed / names.STUDENT_WEIGHTS).read_bytes() == (once / names.STUDENT_WEIGHTS).read_bytes()
 
 
 def test_alone_sums_and_norms_are_the_plain_ones() -> None:
