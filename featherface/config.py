@@ -77,6 +77,8 @@ class AugmentConfig(Section):
     crop_scale_min: Positive = 0.3
     crop_scale_max: Positive = 1.1
     """Side of the square crop over the short side of the image; above 1 the image is padded."""
+    min_visible_fraction: Fraction = 0.0
+    """Faces that the crop leaves less of are ignored: who learns cut faces finds them in parts of large ones."""
     flip_probability: Fraction = 0.5
     photometric_probability: Fraction = 0.5
 

@@ -21,7 +21,7 @@ from featherface.imaging import MEAN_RGB, RgbImage
 MIRRORED_LANDMARKS = (1, 0, 2, 4, 3)
 """In a mirror the left eye is the right one, and so are the corners of the mouth."""
 
-# A face whose center is outside but of which this much is seen is neither a face to learn nor background.
+# A face that is no face to learn but of which this much is seen is no background either.
 _IGNORED_VISIBLE_FRACTION = 0.2
 _CROP_TRIALS = 10
 # SSD's ranges.
@@ -96,7 +96,14 @@ def augment(
             large views are not mostly padding.
     """
     side, left, top = _draw_crop(labeled, generator, settings, extent)
-    view = crop_and_resize(labeled, left=left, top=top, side=side, size_px=image_size_px)
+    view = crop_and_resize(
+        labeled,
+        left=left,
+        top=top,
+        side=side,
+        size_px=image_size_px,
+        min_visible_fraction=settings.min_visible_fraction,
+    )
     if generator.random() < settings.photometric_probability:
         view = replace(view, image=distort_colors(view.image, generator))
     if generator.random() < settings.flip_probability:
@@ -124,11 +131,29 @@ def ignore_small_faces(labeled: LabeledImage, min_face_px: float) -> LabeledImag
     )
 
 
-def crop_and_resize(labeled: LabeledImage, *, left: int, top: int, side: int, size_px: int) -> LabeledImage:
+def crop_and_resize(
+    labeled: LabeledImage,
+    *,
+    left: int,
+    top: int,
+    side: int,
+    size_px: int,
+    min_visible_fraction: float = 0.0,
+) -> LabeledImage:
     """The square of `side` pixels at (left, top), resized; the mean color where it leaves the image.
 
-    Faces whose center is inside are kept, cut to the view; faces of which at least a fifth is seen are kept
-    as ignored; the others are dropped. Landmarks are not cut: they say where the hidden part of a face is.
+    Faces whose center is inside and of which enough is seen are kept, cut to the view; others of which at
+    least a fifth is seen are kept as ignored; the rest is dropped. Landmarks are not cut: they say where the
+    hidden part of a face is.
+
+    Args:
+        labeled: the image and its faces; not changed.
+        left: of the square, in pixels of the image; may be negative, like `top`.
+        top: see `left`.
+        side: of the square in pixels of the image.
+        size_px: side of the view.
+        min_visible_fraction: share of a face's box that must be in the view for it to be learnt. Who learns
+            cut faces finds faces in parts of a large one.
     """
     height, width = labeled.image.shape[:2]
     scale = size_px / side
@@ -149,7 +174,7 @@ def crop_and_resize(labeled: LabeledImage, *, left: int, top: int, side: int, si
         image[v0:v1, u0:u1] = seen[: size_px - v0, : size_px - u0]
     scale_xy = np.asarray([(u1 - u0) / (x1 - x0), (v1 - v0) / (y1 - y0)], dtype=np.float32)
     offset_xy = np.asarray([u0, v0], dtype=np.float32) - np.asarray([x0, y0], dtype=np.float32) * scale_xy
-    return _move_faces(labeled, image, scale_xy, offset_xy)
+    return _move_faces(labeled, image, scale_xy, offset_xy, min_visible_fraction)
 
 
 def distort_colors(image: RgbImage, generator: np.random.Generator) -> RgbImage:
@@ -204,14 +229,16 @@ def _move_faces(
     image: RgbImage,
     scale_xy: npt.NDArray[np.float32],
     offset_xy: npt.NDArray[np.float32],
+    min_visible_fraction: float,
 ) -> LabeledImage:
     size_px = image.shape[0]
     boxes_xyxy = labeled.boxes_xyxy * np.tile(scale_xy, 2) + np.tile(offset_xy, 2)
     cut_xyxy = boxes_xyxy.clip(0, size_px)
     centers_xy = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
-    is_inside = ((centers_xy >= 0) & (centers_xy < size_px)).all(axis=1)
     seen_area = np.prod(cut_xyxy[:, 2:] - cut_xyxy[:, :2], axis=1)
     area = np.prod(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], axis=1)
+    is_inside = ((centers_xy >= 0) & (centers_xy < size_px)).all(axis=1)
+    is_inside &= seen_area >= min_visible_fraction * area
     is_kept = (is_inside | (seen_area >= _IGNORED_VISIBLE_FRACTION * area)) & (seen_area > 0)
     landmarks_xy = labeled.landmarks_xy * scale_xy + offset_xy
     landmarks_xy = np.where(labeled.has_landmarks[:, None, None], landmarks_xy, 0)
