@@ -78,7 +78,7 @@ class AugmentConfig(Section):
     crop_scale_max: Positive = 1.1
     """Side of the square crop over the short side of the image; above 1 the image is padded."""
     min_visible_fraction: Fraction = 0.0
-    """Faces that the crop leaves less of are ignored: who learns cut faces finds them in parts of large ones."""
+    """Faces of which a crop leaves less are ignored: cut faces teach to find faces in parts of large ones."""
     flip_probability: Fraction = 0.5
     photometric_probability: Fraction = 0.5
 

@@ -108,6 +108,14 @@ def test_faces_are_kept_by_center_ignored_when_half_seen_dropped_when_hardly() -
     assert view.is_ignored.tolist() == [False, True]
 
 
+def test_faces_of_which_too_little_is_left_are_ignored_if_asked() -> None:
+    # In a crop of (50, 0)-(100, 50): whole; four fifths seen; two thirds seen, and its center.
+    boxes_xyxy = [[60, 10, 70, 20], [48, 10, 58, 20], [46, 30, 58, 40]]
+    view = crop_and_resize(labeled(boxes_xyxy), left=50, top=0, side=50, size_px=50, min_visible_fraction=0.7)
+    np.testing.assert_allclose(view.boxes_xyxy, [[10, 10, 20, 20], [0, 10, 8, 20], [0, 30, 8, 40]])
+    assert view.is_ignored.tolist() == [False, False, True]
+
+
 def test_crop_that_misses_the_image_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match=r"a crop at \(500, 0\) of side 10 misses the image of 200x100"):
         crop_and_resize(labeled([]), left=500, top=0, side=10, size_px=10)
