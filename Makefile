@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run test test-all lint types golden sync bench ui docs clean
+.PHONY: help setup run test test-all lint types golden sync bench ui docs ship clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ ui: $(STAMP)  ## open the runs in MLflow's web page on http://127.0.0.1:5000
 
 docs: $(STAMP)  ## draw the pictures of the README anew
 	python docs/make_pictures.py
+
+ship: $(STAMP)  ## put the champion of WORKSPACE=DIR into the package
+	python -m pipelines.shipping $(WORKSPACE)
 
 clean:  ## remove everything that was made, the trained models too; .venv stays
 	rm -rf artifacts data state out workspaces mlflow.db mlartifacts .prefect .cache dvc.lock .dvc/cache .dvc/tmp

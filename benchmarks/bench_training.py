@@ -90,7 +90,7 @@ def make_runs(train: TrainConfig) -> dict[str, Run]:
         raise AssertionError(f"the reference has {count_parameters(reference):,} parameters")
 
     def alone(batch: Batch, _progress: float) -> Mapping[str, Tensor]:
-        return task_losses(reference, reference(batch.images), batch, train)
+        return task_losses(reference, reference(batch.images), batch, train.loss)
 
     runs = {REFERENCE: Run(reference, alone, train)}
     teacher = build_model("v1").eval()
@@ -115,7 +115,7 @@ def matching_share(runs: Mapping[str, Run], batch: Batch, train: TrainConfig, re
     for _ in range(repeats):
         leaves = type(outputs)(*(output.detach().requires_grad_() for output in outputs))
         started = time.perf_counter()
-        torch.stack(list(task_losses(model, leaves, batch, train).values())).sum().backward()
+        torch.stack(list(task_losses(model, leaves, batch, train.loss).values())).sum().backward()
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
 

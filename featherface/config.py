@@ -7,25 +7,16 @@ anything but the YAML file it is given.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from featherface.errors import ConfigError
+from featherface.names import INNOVATIONS, Architecture, Innovation
 
 PROFILES_DIR = Path(__file__).parent / "profiles"
 
-Architecture = Literal["v2-ultra", "v2-ultra-reference", "v1", "v1-487k"]
-ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
-Innovation = Literal[
-    "feature_reuse",
-    "attention_multiplication",
-    "progressive_enhancement",
-    "multiscale_intelligence",
-    "dynamic_weight_sharing",
-]
-INNOVATIONS: tuple[Innovation, ...] = get_args(Innovation)
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

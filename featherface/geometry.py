@@ -7,8 +7,9 @@ Dimensions: `N`, `M` boxes, `P` priors, `G` faces in the ground truth, `K`=5 lan
 """
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
+
+from featherface.shapes import Float
 
 VARIANCES = (0.1, 0.2)
 """Scale of center and size deltas (SSD's published code; arXiv:1512.02325 leaves them out)."""

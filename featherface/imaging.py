@@ -7,6 +7,7 @@ scales its boxes by `s`. Detection runs without torch, so nothing here imports i
 
 from __future__ import annotations
 
+import importlib
 import secrets
 import struct
 import threading
@@ -16,19 +17,16 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from featherface.errors import DataError, ImageDecodeError
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
 RgbImage = npt.NDArray[np.uint8]
 """(H, W, 3) uint8, red first."""
@@ -46,21 +44,22 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".ti
 """Names that `read_image` is worth trying on, lower case; what a file is, is told by its content."""
 
 # Signatures at the start of the file. Pillow's plugins are called by name: Image.open would try all of them,
-# one of which runs Ghostscript, and warns from 89 megapixels on through process-wide state.
-_SIGNATURES: tuple[tuple[bytes, type], ...] = (
-    (b"\xff\xd8\xff", JpegImageFile),
-    (b"\x89PNG\r\n\x1a\n", PngImageFile),
-    (b"RIFF", WebPImageFile),
-    (b"BM", BmpImageFile),
-    (b"GIF8", GifImageFile),
-    (b"II*\x00", TiffImageFile),
-    (b"MM\x00*", TiffImageFile),
+# one of which runs Ghostscript, and warns from 89 megapixels on through process-wide state. Pillow is
+# imported where it is needed only: a bare training machine does without it.
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\xd8\xff", "Jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "Png"),
+    (b"RIFF", "WebP"),
+    (b"BM", "Bmp"),
+    (b"GIF8", "Gif"),
+    (b"II*\x00", "Tiff"),
+    (b"MM\x00*", "Tiff"),
 )
 _ENCODERS = (".jpg", ".jpeg", ".webp", ".png")
 _WARNINGS_LOCK = threading.Lock()
 # Pillow's parsers leak many kinds of errors on broken bytes; each means the same to the caller.
 _BROKEN: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, LookupError, EOFError, TypeError)
-_BROKEN += (struct.error, cv2.error, Image.DecompressionBombError)
+_BROKEN += (struct.error, cv2.error)
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def decode_image(data: bytes, name: str) -> RgbImage:
         found = "the file is empty" if not data else f"it starts with {data[:8]!r}"
         raise ImageDecodeError(f"{name}: is no JPEG, PNG, WebP, BMP, GIF or TIFF image ({found})")
     try:
-        if plugin is JpegImageFile:
+        if plugin == "Jpeg":
             return _decode_jpeg(data, name)
         return _decode_with_pillow(data, plugin, name)
     except ImageDecodeError:
@@ -218,7 +217,7 @@ def _decode_jpeg(data: bytes, name: str) -> RgbImage:
     width, height, num_channels = _inspect_jpeg(data, name)
     _refuse_too_large(width, height, name)
     if num_channels not in (1, 3):
-        return _decode_with_pillow(data, JpegImageFile, name)
+        return _decode_with_pillow(data, "Jpeg", name)
     # IMREAD_COLOR applies the EXIF orientation and repeats grey.
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
     if image is None:
@@ -250,14 +249,25 @@ def _inspect_jpeg(data: bytes, name: str) -> tuple[int, int, int]:
     return size
 
 
-def _decode_with_pillow(data: bytes, plugin: type, name: str) -> RgbImage:
+def _pillow_file(data: bytes, plugin: str) -> ImageFile:
+    module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
+    image: ImageFile = getattr(module, f"{plugin}ImageFile")(BytesIO(data))
+    return image
+
+
+def _decode_with_pillow(data: bytes, plugin: str, name: str) -> RgbImage:
+    from PIL import Image, ImageOps
+
     if data[:4] == b"RIFF" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
         raise ImageDecodeError(f"{name}: is a truncated WebP ({len(data)} bytes)")
-    is_tiff = plugin is TiffImageFile
-    with _without_warnings() if is_tiff else nullcontext():
-        image: Image.Image = plugin(BytesIO(data))
-        _refuse_too_large(image.width, image.height, name)
-        image.load()
+    is_tiff = plugin == "Tiff"
+    try:
+        with _without_warnings() if is_tiff else nullcontext():
+            image: Image.Image = _pillow_file(data, plugin)
+            _refuse_too_large(image.width, image.height, name)
+            image.load()
+    except Image.DecompressionBombError as error:
+        raise ImageDecodeError(f"{name}: is a broken image ({error})") from error
     if is_tiff or "exif" in image.info:
         # A broken EXIF block does not make the pixels unreadable.
         with _without_warnings(), suppress(Exception):

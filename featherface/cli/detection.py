@@ -71,7 +71,9 @@ def default_model() -> str | None:
 
 def evaluate(
     data: Annotated[Path, typer.Option(help="A data set in WIDER FACE layout.")],
-    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP} Default: the champion.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help=f"{MODEL_HELP} Default: the weights that ship, else the champion.")
+    ] = None,
     split: Annotated[str, typer.Option(help="val, or train (COCO AP only).")] = "val",
     save_predictions: Annotated[
         Path | None, typer.Option(help="Keep the predictions in the benchmark's text format.")

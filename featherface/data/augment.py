@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import cos, pi, sin
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from featherface.config import AugmentConfig
 from featherface.data.widerface import Annotation
 from featherface.imaging import MEAN_RGB, RgbImage
+
+if TYPE_CHECKING:
+    from featherface.config import AugmentConfig
 
 MIRRORED_LANDMARKS = (1, 0, 2, 4, 3)
 """In a mirror the left eye is the right one, and so are the corners of the mouth."""

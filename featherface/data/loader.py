@@ -10,19 +10,23 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from featherface.config import AugmentConfig
 from featherface.data.augment import LabeledImage, augment, label_image
 from featherface.data.widerface import Sample
 from featherface.errors import DataError
 from featherface.imaging import STRIDE_MULTIPLE, read_image, resize_long_side, to_network_input
 from featherface.structures import Batch, Targets
+
+if TYPE_CHECKING:
+    from featherface.config import AugmentConfig
+    from featherface.imaging import RgbImage
 
 # Twice the view: the smallest crops are enlarged anyway, and decoded photographs of any size fit in memory.
 _CACHED_LONG_SIDE_FACTOR = 2
@@ -30,6 +34,15 @@ _CACHED_LONG_SIDE_FACTOR = 2
 
 # Last key of the generator that draws the sizes of an epoch's batches; no place in an epoch reaches it.
 _SIZES = 2**32
+
+
+def read_photograph(sample: Sample) -> RgbImage:
+    """Decode the file of a sample.
+
+    Raises:
+        ImageDecodeError: it cannot be read.
+    """
+    return read_image(sample.path)
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,7 @@ class TrainingLoader:
         min_face_px: float,
         view_scales: Sequence[float] = (1.0,),
         part: tuple[int, int] = (0, 1),
+        read: Callable[[Sample], RgbImage] = read_photograph,
         num_threads: int = 1,
         num_prefetched: int = 4,
         cache_mib: float | None = None,
@@ -77,6 +91,7 @@ class TrainingLoader:
                 rounded to 32 pixels, and show so much more at the same zoom; there are fewer, so that the
                 batch has as many pixels as one of scale 1.
             part: (k, n) gives the k-th of n parts of every batch: what one of n processes trains on.
+            read: decodes the photograph of a sample.
             num_threads: threads that prepare batches; the batches do not depend on it.
             num_prefetched: batches that are prepared ahead.
             cache_mib: memory for decoded photographs; what does not fit is decoded again in every epoch.
@@ -97,6 +112,7 @@ class TrainingLoader:
         self._min_face_px = min_face_px
         self._view_scales = tuple(view_scales)
         self._part = part
+        self._decode = read
         self._num_threads = num_threads
         self._num_prefetched = num_prefetched
         self._cache: dict[int, LabeledImage] = {}
@@ -160,7 +176,7 @@ class TrainingLoader:
         if cached is not None:
             return cached
         sample = self._samples[sample_idx]
-        image, scale_xy = read_image(sample.path), (1.0, 1.0)
+        image, scale_xy = self._decode(sample), (1.0, 1.0)
         long_side_px = _CACHED_LONG_SIDE_FACTOR * self._image_size_px
         if max(image.shape[:2]) > long_side_px:
             image, scale_xy = resize_long_side(image, long_side_px)

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from jaxtyping import Float
 from torch import Tensor, nn
+
+from featherface.shapes import Float
 
 
 class FeatureAdapters(nn.Module):

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from featherface.losses.multibox import select_hardest
 from featherface.parallel import sum_over_processes
+from featherface.shapes import Float
 from featherface.structures import HeadOutputs
 
 # Added to a channel's variance: a dead channel must not blow up the gradient. Batch norm's own value.

@@ -1,11 +1,13 @@
 """A student in training: where it starts, what of it learns, and the losses of a step."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from featherface.config import DistillConfig, ModelConfig
 from featherface.distillation.adapters import FeatureAdapters
 from featherface.distillation.losses import distillation_loss, feature_loss, temperature_at
 from featherface.distillation.teacher import FrozenStage, FrozenTeacher, copy_matching_weights
@@ -14,6 +16,9 @@ from featherface.losses.task import task_losses
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
 from featherface.structures import Batch
+
+if TYPE_CHECKING:
+    from featherface.config import DistillConfig, ModelConfig
 
 STAGE1 = "backbone.stage1"
 
@@ -68,7 +73,7 @@ class StudentTraining:
         """
         c3 = None if self._stage1 is None else self._stage1(batch.images)
         outputs, features = self.student.forward_features(batch.images, c3=c3)
-        task = task_losses(self.student, outputs, batch, self._distill.train)
+        task = task_losses(self.student, outputs, batch, self._distill.train.loss)
         if self._teacher is None or self.adapters is None:
             return task
         distill = self._distill

@@ -44,8 +44,8 @@ def save_weights(
     Args:
         path: ends with .safetensors; missing folders are made.
         model: any network whose state dict `build_model(architecture, innovations=...)` can load.
-        architecture: one of `config.ARCHITECTURES`.
-        innovations: those of `config.INNOVATIONS` that are built in.
+        architecture: one of `names.ARCHITECTURES`.
+        innovations: those of `names.INNOVATIONS` that are built in.
         extra: text for people: commit, data version, epoch.
 
     Raises:

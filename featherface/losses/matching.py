@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int8, Int64
 from torch import Tensor
 
 from featherface.geometry import box_area, cxcywh_to_xyxy
+from featherface.shapes import Bool, Float, Int8, Int64
 from featherface.structures import Targets
 
 FACE, BACKGROUND, IGNORED = 1, 0, -1

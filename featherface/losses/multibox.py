@@ -6,13 +6,13 @@ Nothing here weighs the three parts against each other; whoever trains does.
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
 from featherface.geometry import encode_boxes, encode_landmarks
 from featherface.losses.matching import BACKGROUND, FACE, Matches, match_priors
 from featherface.parallel import sum_over_processes
+from featherface.shapes import Bool, Float, Int64
 from featherface.structures import HeadOutputs, Targets
 
 

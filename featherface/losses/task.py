@@ -1,20 +1,55 @@
 """The task's part of a training step: multibox losses of a batch of views, weighted by the configuration."""
 
 import functools
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from featherface.config import TrainConfig
 from featherface.losses.multibox import multibox_loss
 from featherface.models.detector import FeatherFace
 from featherface.models.priors import make_priors
 from featherface.structures import Batch, HeadOutputs
 
 
+@runtime_checkable
+class TaskSettings(Protocol):
+    """What of the configuration the losses read: the section `loss` of a training section."""
+
+    @property
+    def match_iou_threshold(self) -> float:
+        """Of `match_priors`, like the next."""
+        ...
+
+    @property
+    def min_priors_per_face(self) -> int:
+        """See there."""
+        ...
+
+    @property
+    def negatives_per_positive(self) -> float:
+        """Of `multibox_loss`."""
+        ...
+
+    @property
+    def box_weight(self) -> float:
+        """Factor of the box loss."""
+        ...
+
+    @property
+    def cls_weight(self) -> float:
+        """Factor of the classification loss."""
+        ...
+
+    @property
+    def landmark_weight(self) -> float:
+        """Factor of the landmark loss."""
+        ...
+
+
 def task_losses(
-    model: FeatherFace, outputs: HeadOutputs, batch: Batch, train: TrainConfig
+    model: FeatherFace, outputs: HeadOutputs, batch: Batch, settings: TaskSettings
 ) -> dict[str, Tensor]:
     """Losses by name, with gradients for the outputs.
 
@@ -22,21 +57,21 @@ def task_losses(
         model: whose priors the outputs speak of.
         outputs: what it says of the views.
         batch: the views, of any size, and their faces.
-        train: weights and rules of matching.
+        settings: weights and rules of matching.
     """
     height, width = batch.images.shape[2:]
     losses = multibox_loss(
         outputs,
         _priors(model.strides, model.min_sizes_px, height, width).to(outputs.box_deltas.device),
         batch.targets,
-        match_iou_threshold=train.loss.match_iou_threshold,
-        min_priors_per_face=train.loss.min_priors_per_face,
-        negatives_per_positive=train.loss.negatives_per_positive,
+        match_iou_threshold=settings.match_iou_threshold,
+        min_priors_per_face=settings.min_priors_per_face,
+        negatives_per_positive=settings.negatives_per_positive,
     )
     return {
-        "cls": losses.cls * train.loss.cls_weight,
-        "box": losses.box * train.loss.box_weight,
-        "landmark": losses.landmark * train.loss.landmark_weight,
+        "cls": losses.cls * settings.cls_weight,
+        "box": losses.box * settings.box_weight,
+        "landmark": losses.landmark * settings.landmark_weight,
     }
 
 

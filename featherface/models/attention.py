@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from featherface.models.layers import Levels
+from featherface.shapes import Float
 
 Sharpen: TypeAlias = Callable[[Tensor], Tensor]
 """Maps attention in (0, 1) to attention in (0, 1)."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from featherface.models.layers import ConvBNAct, Levels, SeparableConv, leaky_relu
+from featherface.shapes import Float
 
 
 class Backbone(nn.Module):

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from featherface.config import ARCHITECTURES, INNOVATIONS
 from featherface.models.detector import FeatherFace
 from featherface.models.students import build_v2_ultra, build_v2_ultra_reference
 from featherface.models.teachers import build_v1, build_v1_487k
+from featherface.names import ARCHITECTURES, INNOVATIONS
 
 _STUDENTS = {"v2-ultra": build_v2_ultra, "v2-ultra-reference": build_v2_ultra_reference}
 _TEACHERS = {"v1": build_v1, "v1-487k": build_v1_487k}
@@ -15,8 +15,8 @@ def build_model(architecture: str = "v2-ultra", *, innovations: Sequence[str] | 
     """A freshly initialized network, in training mode, on the default device.
 
     Args:
-        architecture: one of `config.ARCHITECTURES`.
-        innovations: any subset of `config.INNOVATIONS`, in any order; None: all five for the students, none
+        architecture: one of `names.ARCHITECTURES`.
+        innovations: any subset of `names.INNOVATIONS`, in any order; None: all five for the students, none
             for the teachers, which have no place for them.
 
     Raises:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from featherface.models.layers import Activation, relu
+from featherface.shapes import Float
 
 MakeConv: TypeAlias = Callable[[int, int], nn.Module]
 """in_channels, out_channels -> a 3x3 convolution that keeps height and width."""

@@ -4,9 +4,10 @@ Dimensions: `T`=9 taps of the kernel, in row-major order; offsets are (dy, dx) o
 """
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from featherface.shapes import Float
 
 _SIDE = 3
 _TAPS = _SIDE * _SIDE

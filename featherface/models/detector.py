@@ -5,12 +5,12 @@ Nothing here loads weights, picks a device, decodes boxes or suppresses duplicat
 
 from collections.abc import Sequence
 
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from featherface.models.deformable import DeformableConv2d
 from featherface.models.head import Head
 from featherface.models.layers import LEAKY_SLOPE
+from featherface.shapes import Float
 from featherface.structures import DetectorFeatures, HeadOutputs
 
 

@@ -7,11 +7,11 @@ docs/experiments.md.
 """
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featherface.models.kernels import resize_kernel, scale_space_kernel
+from featherface.shapes import Float
 
 SCALES = (1.0, 0.8, 0.6, 0.4)
 """Relative sizes of the copies that innovations 3 and 4 look at."""

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32, Float64
+
+from featherface.shapes import Float32, Float64
 
 RADIUS = 2
 """Kernels are cropped to 5x5 and rescaled to sum 1; at most 1.3 % of their mass is lost."""

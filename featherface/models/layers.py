@@ -7,8 +7,9 @@ maps.
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from jaxtyping import Float
 from torch import Tensor, nn
+
+from featherface.shapes import Float
 
 Levels: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """Three maps (B, C, H, W) at strides 8, 16 and 32."""

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featherface.models.layers import ConvBNAct, Levels
+from featherface.shapes import Float
 
 NODES = ("p4_td", "p3_out", "p4_out", "p5_out")
 SHARED = "shared"

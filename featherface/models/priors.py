@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float32
+
+from featherface.shapes import Float32
 
 STRIDES = (8, 16, 32)
 """Pixels between two neighboring cells of the levels P3, P4, P5."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import nn
 
 from featherface.config import DataConfig, DistillConfig, ModelConfig
 from featherface.distillation.student import StudentTraining
@@ -46,24 +48,55 @@ def run(data: DataConfig, model: ModelConfig, distill: DistillConfig, *, workspa
         ),
         auxiliary=training.adapters,
     )
-    student = training.student.cpu()
+    return write_student(
+        result.averaged,
+        result.history,
+        num_copied=training.num_copied,
+        model=model,
+        distill=distill,
+        workspace=workspace,
+    )
+
+
+def write_student(
+    student: nn.Module,
+    history: Sequence[Mapping[str, float]],
+    *,
+    num_copied: int,
+    model: ModelConfig,
+    distill: DistillConfig,
+    workspace: Workspace,
+) -> StageResult:
+    """Write the outputs of this stage, wherever the student was trained.
+
+    Args:
+        student: the trained network.
+        history: per epoch, as of `training.loop.fit`.
+        num_copied: tensors that started as the teacher's, or the initial student's.
+        model: its architecture.
+        distill: how it was trained.
+        workspace: where.
+    """
+    student = student.cpu()
     save_weights(
         workspace.path(names.STUDENT_WEIGHTS),
-        result.averaged,
+        student,
         architecture=model.architecture,
         innovations=model.innovations,
     )
-    workspace.write_text(names.STUDENT_HISTORY, history_csv(result.history))
+    workspace.write_text(names.STUDENT_HISTORY, history_csv(history))
+    initial = distill.initial_weights
     metrics = {
         "model/params": count_parameters(student),
         "model/multiply_adds_640": count_multiply_adds(student, (640, 640)),
-        "train/loss": result.history[-1]["loss"],
-        "train/tensors_from_teacher": training.num_copied if initial is None else 0,
+        "train/loss": history[-1]["loss"],
+        "train/tensors_from_teacher": num_copied if initial is None else 0,
     }
     workspace.write_json(names.STUDENT_METRICS, metrics)
     origin = "the teacher's" if initial is None else initial
     return StageResult(
         metrics=metrics,
-        summary=f"{model.architecture}, {metrics['model/params']:,} parameters, {train.epochs} epochs, "
-        f"{training.num_copied} tensors started from {origin}, loss {metrics['train/loss']:.3f}",
+        summary=f"{model.architecture}, {metrics['model/params']:,} parameters, "
+        f"{distill.train.epochs} epochs, {num_copied} tensors started from {origin}, "
+        f"loss {metrics['train/loss']:.3f}",
     )

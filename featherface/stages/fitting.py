@@ -17,9 +17,8 @@ from featherface.stages.base import CHECKPOINT_FILE, Workspace
 from featherface.tracking.provenance import data_md5
 from featherface.training.detector import fit_detector
 from featherface.training.loop import EpochReport, FitResult, StepLoss, StepReport
+from featherface.training.notes import epoch_metrics, step_metrics
 from featherface.training.state import Checkpointing
-
-LOG_EVERY_STEPS = 10
 
 
 def train_detector(
@@ -57,11 +56,9 @@ def train_detector(
     )
 
     def note_step(report: StepReport) -> None:
-        if report.step % LOG_EVERY_STEPS == 0:
-            losses = {f"step/loss_{name}": value for name, value in report.losses.items()}
-            workspace.tracker.log_metrics(
-                {**losses, "step/lr": report.lr, "step/grad_norm": report.grad_norm}, step=report.step
-            )
+        metrics = step_metrics(report)
+        if metrics:
+            workspace.tracker.log_metrics(metrics, step=report.step)
 
     def note_epoch(report: EpochReport) -> None:
         workspace.tracker.log_metrics(
@@ -80,11 +77,6 @@ def train_detector(
         on_epoch_end=note_epoch,
         description=stage,
     )
-
-
-def epoch_metrics(losses: Mapping[str, float]) -> dict[str, float]:
-    """Losses of an epoch under their names in MLflow and in the history file."""
-    return {"train/loss" if name == "loss" else f"train/loss_{name}": value for name, value in losses.items()}
 
 
 def history_csv(history: Sequence[Mapping[str, float]]) -> str:

@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from featherface.config import Config, load_config
@@ -36,11 +37,18 @@ def num_processes_of(name: str, root: Path) -> int:
     return int(getattr(settings, "train", settings).num_processes)
 
 
-def run_tracked(name: str, root: Path) -> StageResult:
+def run_tracked(
+    name: str, root: Path, *, perform: Callable[[Config, Workspace], StageResult] | None = None
+) -> StageResult:
     """Run one stage of a workspace and keep notes of it in MLflow.
 
     A stage that was killed leaves its checkpoint; run again, it goes on in the same run. A refusal is also
     written to `state/<stage>/failure.txt`, where the flow reads it.
+
+    Args:
+        name: of the stage.
+        root: the workspace.
+        perform: what writes the stage's outputs; None: the stage's own function.
 
     Raises:
         FeatherFaceError: bad input: unknown stage, broken params.yaml, missing files.
@@ -51,7 +59,7 @@ def run_tracked(name: str, root: Path) -> StageResult:
     failure = Workspace(root).state_dir(name) / FAILURE_FILE
     failure.unlink(missing_ok=True)
     try:
-        return _run(stage, load_config(root / PARAMS_FILE), root)
+        return _run(stage, load_config(root / PARAMS_FILE), root, perform or stage.run)
     except FeatherFaceError as error:
         failure.write_text(str(error), encoding="utf-8")
         raise
@@ -63,11 +71,13 @@ def last_run_id(root: Path, stage: str) -> str | None:
     return path.read_text(encoding="utf-8").strip() if path.is_file() else None
 
 
-def _run(stage: Stage, config: Config, root: Path) -> StageResult:
+def _run(
+    stage: Stage, config: Config, root: Path, perform: Callable[[Config, Workspace], StageResult]
+) -> StageResult:
     from featherface.parallel import launched_rank  # imports torch, which a run without work does not need
 
     if launched_rank() > 0:
-        return stage.run(config, Workspace(root))  # the first process of a training takes the notes
+        return perform(config, Workspace(root))  # the first process of a training takes the notes
     state = Workspace(root).state_dir(stage.name)
     resumed = last_run_id(root, stage.name) if (state / CHECKPOINT_FILE).is_file() else None
     configure(root)
@@ -81,7 +91,7 @@ def _run(stage: Stage, config: Config, root: Path) -> StageResult:
         tracker.log_params({section: getattr(config, section).model_dump() for section in stage.sections})
         tracker.log_dataset(config.data.source, data_md5(root), config.data.root)
         started = time.perf_counter()
-        result = stage.run(config, Workspace(root, tracker))
+        result = perform(config, Workspace(root, tracker))
         tracker.log_metrics(
             {**result.metrics, "sys/duration_s": time.perf_counter() - started, **_peak_memory()}
         )

@@ -37,7 +37,7 @@ def run(
     model = build_model(teacher.architecture).to(training_device())
 
     def step_loss(batch: Batch, _progress: float) -> Mapping[str, Tensor]:
-        return task_losses(model, model(batch.images), batch, train_teacher)
+        return task_losses(model, model(batch.images), batch, train_teacher.loss)
 
     result = train_detector(
         model,

@@ -103,8 +103,13 @@ def mark_stage_run(
     client = client or MlflowClient()
     found = _newest_run(client, {STAGE: stage, CACHED: "false", MLFLOW_PARENT_RUN_ID: parent_run_id})
     if found is not None:
-        client.set_tag(found, STAGE_LOCK_MD5, lock_md5)
+        tie_run(found, lock_md5, client=client)
     return found
+
+
+def tie_run(run_id: str, lock_md5: str, *, client: MlflowClient | None = None) -> None:
+    """Tie a run that is known already to what DVC recorded of its stage; see `mark_stage_run`."""
+    (client or MlflowClient()).set_tag(run_id, STAGE_LOCK_MD5, lock_md5)
 
 
 def find_stage_run(stage: str, lock_md5: str, *, client: MlflowClient | None = None) -> str | None:

@@ -1,18 +1,24 @@
 """Fit a detector to annotated photographs as a training section says; no workspace, no tracker."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from featherface.config import TrainConfig
-from featherface.data.loader import TrainingLoader
+from featherface.data.loader import TrainingLoader, read_photograph
 from featherface.data.widerface import Sample
 from featherface.models.detector import FeatherFace
 from featherface.parallel import joined_processes, num_processes, rank, share_batch_norms
 from featherface.training.loop import EpochReport, FitResult, StepLoss, StepReport, fit
 from featherface.training.memory import keep_freed_memory
 from featherface.training.state import Checkpointing, Recipe
+
+if TYPE_CHECKING:
+    from featherface.config import TrainConfig
+    from featherface.imaging import RgbImage
 
 
 def fit_detector(
@@ -22,6 +28,7 @@ def fit_detector(
     *,
     train: TrainConfig,
     min_face_px: float,
+    read: Callable[[Sample], RgbImage] = read_photograph,
     auxiliary: nn.Module | None = None,
     checkpointing: Checkpointing | None = None,
     on_step: Callable[[StepReport], None] | None = None,
@@ -36,6 +43,7 @@ def fit_detector(
         samples: the training photographs.
         train: views, schedule, optimizer, threads.
         min_face_px: faces smaller than this in a view are ignored.
+        read: decodes the photograph of a sample.
         auxiliary: as of `fit`, like the arguments after it.
         checkpointing: see there.
         on_step: see there.
@@ -61,6 +69,7 @@ def fit_detector(
             min_face_px=min_face_px,
             view_scales=train.view_scales,
             part=(rank(), num_processes()),
+            read=read,
         )
         recipe = Recipe(
             epochs=train.epochs,

@@ -164,7 +164,9 @@ def test_second_run_trains_nothing_and_promotes(
 def test_champion_detects(root: Path, promoted: subprocess.CompletedProcess[str]) -> None:
     assert promoted.returncode == 0, promoted.stderr
     image = next((root / "data/WIDER_val/images").rglob("*.jpg"))
-    done = run_featherface("detect", str(image), "--json", "--save", "out", root=root)
+    done = run_featherface(
+        "detect", str(image), "--model", "models:/featherface@champion", "--json", "--save", "out", root=root
+    )
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(done.stdout)
     assert {result["width"], result["height"]} == {120, 160}

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from featherface.config import ARCHITECTURES
 from featherface.models.build import build_model
 from featherface.models.complexity import count_multiply_adds, count_parameters
 from featherface.models.priors import make_priors
+from featherface.names import ARCHITECTURES
 
 GOLDEN = Path(__file__).with_name("networks.json")
 

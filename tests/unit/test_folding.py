@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from featherface.config import ARCHITECTURES
 from featherface.models.build import build_model
 from featherface.models.deformable import DeformableConv2d
 from featherface.models.folding import fold_batch_norms
+from featherface.names import ARCHITECTURES
 
 
 def trained_looking(architecture: str) -> nn.Module:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from featherface.config import INNOVATIONS
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
+from featherface.names import INNOVATIONS
 
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -1,0 +1,116 @@
+"""Everything that a distillation reads, in a few files that can be carried to another machine in parts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featherface.bundles import layout
+from featherface.bundles.arrays import write_network
+from featherface.config import Config
+from featherface.data.widerface import Sample, annotation_path, open_widerface
+from featherface.errors import DataError
+from featherface.inference.weights import load_model_with_info, write_atomically
+
+if TYPE_CHECKING:
+    from featherface.inference.model_info import ModelInfo
+
+SECTIONS = ("data", "model", "distill")
+"""Of params.yaml: what the stage `distill` reads."""
+
+
+def pack(
+    config: Config,
+    *,
+    data: Path,
+    teacher: Path,
+    initial: Path | None,
+    data_version: str,
+    target: Path,
+    shard_mib: float = 48.0,
+) -> list[Path]:
+    """Write a bundle.
+
+    Args:
+        config: of the workspace.
+        data: its data set.
+        teacher: weights of the teacher, like `initial` a .safetensors file.
+        initial: weights to go on from, or None.
+        data_version: as `data.dvc` records it.
+        target: folder of the bundle; must be empty or absent.
+        shard_mib: about how large a file of photographs may get.
+
+    Returns:
+        The files, `bundle.json` last.
+
+    Raises:
+        DataError: the data set cannot be used, or the folder holds something.
+        ModelError: the weights cannot be used.
+    """
+    if target.exists() and any(target.iterdir()):
+        raise DataError(f"{target}: is not empty; give a new folder for the bundle")
+    target.mkdir(parents=True, exist_ok=True)
+    networks = {layout.TEACHER: teacher, **({layout.INITIAL: initial} if initial else {})}
+    described: dict[str, Any] = {}
+    for name, weights in networks.items():
+        model, info = load_model_with_info(weights)
+        write_network(target / name, model)
+        described[name] = _describe(info, weights)
+    write_atomically(target / layout.ANNOTATIONS, annotation_path(data, "train").read_bytes())
+    shards = _write_shards(open_widerface(data, "train"), target, int(shard_mib * 2**20))
+    content = {
+        "schema": layout.SCHEMA,
+        "settings": settings_of(config),
+        "data_version": data_version,
+        "networks": described,
+        "shards": shards,
+    }
+    write_atomically(target / layout.BUNDLE, json.dumps(content, indent=1).encode())
+    return [target / name for name in (*networks, layout.ANNOTATIONS, *shards, layout.BUNDLE)]
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """What a distillation depends on, as JSON."""
+    return {name: getattr(config, name).model_dump(mode="json") for name in SECTIONS}
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _describe(info: ModelInfo, weights: Path) -> Mapping[str, Any]:
+    return {
+        "architecture": info.architecture,
+        "innovations": list(info.innovations),
+        "sha256": digest_of(weights),
+    }
+
+
+def _write_shards(samples: Sequence[Sample], target: Path, max_bytes: int) -> list[str]:
+    names = []
+    for number, part in enumerate(_parts(samples, max_bytes)):
+        name = layout.SHARD.format(number)
+        with zipfile.ZipFile(target / name, "w", zipfile.ZIP_STORED) as shard:
+            for sample in part:
+                shard.write(sample.path, sample.annotation.image)
+        names.append(name)
+    return names
+
+
+def _parts(samples: Sequence[Sample], max_bytes: int) -> Iterator[list[Sample]]:
+    part: list[Sample] = []
+    size = 0
+    for sample in samples:
+        num_bytes = sample.path.stat().st_size
+        if part and size + num_bytes > max_bytes:
+            yield part
+            part, size = [], 0
+        part.append(sample)
+        size += num_bytes
+    if part:
+        yield part

@@ -1,0 +1,196 @@
+"""Train what a bundle holds: `python -m featherface.bundles.train BUNDLE OUT`.
+
+Needs torch, numpy and OpenCV and nothing else: no pydantic, Pillow, safetensors, MLflow, DVC, Prefect, no
+network. Killed at any moment and started again with the same OUT, it goes on from its checkpoint. On several
+GPUs: `torchrun --nproc-per-node N -m featherface.bundles.train BUNDLE OUT`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import platform
+import threading
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from featherface.bundles import layout
+from featherface.bundles.arrays import read_network, write_network
+from featherface.data.widerface import Sample, read_annotations
+from featherface.distillation.student import StudentTraining
+from featherface.errors import DataError, ImageDecodeError
+from featherface.imaging import RgbImage
+from featherface.models.build import build_model
+from featherface.models.detector import FeatherFace
+from featherface.parallel import launched_rank, training_device
+from featherface.training.detector import fit_detector
+from featherface.training.loop import EpochReport, StepReport
+from featherface.training.notes import epoch_metrics, step_metrics
+from featherface.training.state import Checkpointing
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class ShardedPhotographs:
+    """Photographs in a few archives, decoded when they are asked for; safe for several threads."""
+
+    def __init__(self, shards: Sequence[Path]) -> None:
+        """Open the archives.
+
+        Raises:
+            DataError: one is missing or broken.
+        """
+        self._lock = threading.Lock()
+        self._archives: dict[str, zipfile.ZipFile] = {}
+        for path in shards:
+            try:
+                archive = zipfile.ZipFile(path)
+            except (OSError, zipfile.BadZipFile) as error:
+                raise DataError(f"{path}: is no complete shard ({error}); carry the bundle again") from error
+            self._archives.update(dict.fromkeys(archive.namelist(), archive))
+
+    def __contains__(self, image: str) -> bool:
+        return image in self._archives
+
+    def read(self, sample: Sample) -> RgbImage:
+        """The pixels of a photograph, (H, W, 3) uint8 RGB.
+
+        Raises:
+            ImageDecodeError: they cannot be decoded.
+        """
+        name = sample.annotation.image
+        with self._lock:
+            data = self._archives[name].read(name)
+        pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+        if pixels is None:
+            raise ImageDecodeError(f"{name}: cannot be decoded by OpenCV; convert it to JPEG, PNG or WebP")
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def train_bundle(bundle: Path, out: Path) -> None:
+    """Distill as the bundle says; a finished result is not made again.
+
+    Args:
+        bundle: folder that `pack` wrote.
+        out: gets the checkpoint, the notes and, at the end, the student and `result.json`.
+
+    Raises:
+        DataError: a file of the bundle is missing or broken.
+        FeatherFaceError: the training broke down.
+    """
+    if (out / layout.RESULT).is_file():
+        _LOGGER.info("%s is there: nothing to train", out / layout.RESULT)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    content = _read(bundle)
+    settings = _as_namespace(content["settings"])
+    train = settings.distill.train
+    photographs = ShardedPhotographs([bundle / name for name in content["shards"]])
+    samples = [
+        Sample(Path(annotation.image), annotation)
+        for annotation in read_annotations(bundle / layout.ANNOTATIONS)
+        if annotation.image in photographs
+    ]
+    teacher = _load(bundle, layout.TEACHER, content["networks"])
+    initial = _load(bundle, layout.INITIAL, content["networks"]) if settings.distill.initial_weights else None
+    torch.manual_seed(train.seed)
+    device = training_device()
+    training = StudentTraining(settings.model, settings.distill, teacher, initial=initial, device=device)
+    notes = out / layout.NOTES
+
+    def note(metrics: Mapping[str, float], step: int) -> None:
+        line = json.dumps({"step": step, "time": round(time.time(), 3), "metrics": metrics})
+        with notes.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def note_step(report: StepReport) -> None:
+        metrics = step_metrics(report)
+        if metrics:
+            note(metrics, report.step)
+
+    def note_epoch(report: EpochReport) -> None:
+        note(epoch_metrics(report.losses) | {"train/images_per_s": report.images_per_s}, report.epoch + 1)
+
+    fitted = fit_detector(
+        training.student,
+        training.losses,
+        samples,
+        train=train,
+        min_face_px=settings.data.min_face_px,
+        read=photographs.read,
+        auxiliary=training.adapters,
+        checkpointing=Checkpointing(
+            path=out / layout.CHECKPOINT, fingerprint=_fingerprint(bundle), every_s=30
+        ),
+        on_step=note_step,
+        on_epoch_end=note_epoch,
+        description="distill",
+    )
+    if launched_rank() > 0:
+        return
+    write_network(out / layout.STUDENT, fitted.averaged)
+    result = {
+        "schema": layout.SCHEMA,
+        "bundle": content,
+        "history": fitted.history,
+        "num_copied": training.num_copied,
+        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "torch": torch.__version__,
+    }
+    (out / layout.RESULT).write_text(json.dumps(result, indent=1), encoding="utf-8")
+
+
+def _read(bundle: Path) -> dict[str, Any]:
+    path = bundle / layout.BUNDLE
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); give a folder that `bundle pack` wrote"
+        ) from error
+    if content.get("schema") != layout.SCHEMA:
+        raise DataError(f"{path}: has schema {content.get('schema')}, this code reads {layout.SCHEMA}")
+    return content
+
+
+def _as_namespace(value: Any) -> Any:
+    """Mappings as objects with attributes, lists as tuples; the values were checked when they were packed."""
+    if isinstance(value, dict):
+        return SimpleNamespace(**{name: _as_namespace(item) for name, item in value.items()})
+    return tuple(map(_as_namespace, value)) if isinstance(value, list) else value
+
+
+def _load(bundle: Path, name: str, networks: Mapping[str, Any]) -> FeatherFace:
+    model = build_model(networks[name]["architecture"], innovations=networks[name]["innovations"])
+    read_network(bundle / name, model)
+    return model.eval()
+
+
+def _fingerprint(bundle: Path) -> str:
+    return hashlib.sha256((bundle / layout.BUNDLE).read_bytes()).hexdigest()
+
+
+def main() -> None:
+    """Train the bundle that the command line names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("bundle", type=Path, help="folder that `featherface bundle pack` wrote")
+    parser.add_argument("out", type=Path, help="folder of the result; the same one to go on")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    train_bundle(arguments.bundle, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The weights in the package: small, described, and good enough for a portrait nobody trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featherface import FaceDetector
+from featherface.imaging import read_image
+from featherface.inference.loading import SHIPPED_WEIGHTS
+
+WEIGHTS = Path(str(resources.files("featherface"))) / "weights"
+# Eileen Collins's face in NASA's portrait, drawn around by eye: left, top, right, bottom.
+FACE_XYXY = np.array([174.0, 60.0, 280.0, 204.0])
+MAX_BYTES = 1_200_000
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Path:
+    skimage = pytest.importorskip("skimage")
+    return Path(skimage.__file__).parent / "data" / "astronaut.png"
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    shared = float(sides.clip(0).prod())
+    return shared / (float((a[2:] - a[:2]).prod()) + float((b[2:] - b[:2]).prod()) - shared)
+
+
+def test_each_file_is_small() -> None:
+    assert (Path(str(resources.files("featherface"))) / SHIPPED_WEIGHTS).is_file()
+    for name in ("featherface.onnx", "featherface.safetensors"):
+        assert (WEIGHTS / name).stat().st_size <= MAX_BYTES, name
+
+
+def test_the_card_names_the_files_by_their_digests_and_the_terms() -> None:
+    card = (WEIGHTS / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for name in ("featherface.onnx", "featherface.safetensors"):
+        assert hashlib.sha256((WEIGHTS / name).read_bytes()).hexdigest() in card, f"run `make ship`: {name}"
+    for word in ("WIDER FACE", "research only", "commit", "Limits", "blur: heavy", "occlusion: heavy"):
+        assert word in card, word
+
+
+def test_one_face_in_the_portrait_with_its_landmarks(portrait: Path) -> None:
+    (face,) = FaceDetector()(portrait)
+    assert face.score > 0.5
+    assert overlap(np.asarray(face.box), FACE_XYXY) > 0.5
+    left_eye, right_eye, nose, left_mouth, right_mouth = np.asarray(face.landmarks)
+    assert left_eye[0] < nose[0] < right_eye[0]
+    assert max(left_eye[1], right_eye[1]) < nose[1] < min(left_mouth[1], right_mouth[1])
+
+
+def test_both_files_are_one_network(portrait: Path) -> None:
+    image = read_image(portrait)
+    onnx, torch = FaceDetector()(image), FaceDetector(WEIGHTS / "featherface.safetensors")(image)
+    np.testing.assert_allclose(onnx.boxes, torch.boxes, atol=0.05)
+    np.testing.assert_allclose(onnx.scores, torch.scores, atol=1e-3)
+
+
+def test_a_photograph_is_enough_on_the_command_line(portrait: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "featherface", "detect", str(portrait), "--json"],
+        cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    ((found,),) = [result["faces"] for result in json.loads(done.stdout)]
+    assert overlap(np.array(found["box_xyxy"]), FACE_XYXY) > 0.5

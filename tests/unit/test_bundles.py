@@ -1,0 +1,173 @@
+"""A bundle trained by a process that has torch, numpy and OpenCV alone ends as the stage itself does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from featherface.bundles import layout
+from featherface.bundles.collect import collect
+from featherface.bundles.pack import pack
+from featherface.bundles.train import train_bundle
+from featherface.config import Config
+from featherface.data.synthetic import synthesize_dataset
+from featherface.errors import ConfigError, DataError
+from featherface.inference.weights import load_model, save_weights
+from featherface.models.build import build_model
+from featherface.stages import distill, names
+from featherface.stages.base import Workspace
+from featherface.tracking.tracker import NullTracker
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TRAIN = {"epochs": 2, "batch_size": 4, "image_size_px": 64, "num_threads": 1, "view_scales": [1.0, 1.5]}
+CONFIG = Config.model_validate({"distill": {"train": TRAIN}})
+# torch, numpy and OpenCV, and what torch itself cannot be imported without.
+BARE = (
+    *("torch", "torchgen", "functorch", "numpy", "numpy.libs", "cv2", "opencv_python_headless.libs"),
+    *("typing_extensions.py", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "filelock", "fsspec"),
+)
+
+
+class Notebook(NullTracker):
+    """Remembers the curves."""
+
+    def __init__(self) -> None:
+        self.curves: dict[str, list[int]] = {}
+        self.tags: dict[str, str] = {}
+
+    def log_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
+        for name in metrics:
+            self.curves.setdefault(name, []).append(step)
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        self.tags |= tags
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    root = tmp_path_factory.mktemp("workspace")
+    synthesize_dataset(root / "data", num_train=9, num_val=1, image_hw=(120, 160), seed=5, num_workers=1)
+    torch.manual_seed(0)
+    save_weights(root / names.TEACHER_WEIGHTS, build_model("v1-487k"), architecture="v1-487k")
+    return Workspace(root)
+
+
+@pytest.fixture(scope="module")
+def bundle(workspace: Workspace) -> Path:
+    target = workspace.root / "bundle"
+    pack(
+        CONFIG,
+        data=workspace.root / "data",
+        teacher=workspace.root / names.TEACHER_WEIGHTS,
+        initial=None,
+        data_version="unknown",
+        target=target,
+        shard_mib=0.01,
+    )
+    return target
+
+
+@pytest.fixture(scope="module")
+def result(workspace: Workspace, bundle: Path) -> Path:
+    out, bare = workspace.root / "out", workspace.root / "bare"
+    bare.mkdir()
+    installed = Path(torch.__file__).parents[1]
+    for name in BARE:
+        if (installed / name).exists():
+            (bare / name).symlink_to(installed / name)
+    # -S: without the packages of this environment.
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "featherface.bundles.train", str(bundle), str(out)],
+        capture_output=True, text=True, check=False, timeout=240,
+        env={**os.environ, "PYTHONPATH": f"{bare}{os.pathsep}{REPOSITORY}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_photographs_are_packed_in_parts_and_byte_for_byte(workspace: Workspace, bundle: Path) -> None:
+    shards = json.loads((bundle / layout.BUNDLE).read_text())["shards"]
+    assert len(shards) > 1
+    packed = {}
+    for name in shards:
+        with zipfile.ZipFile(bundle / name) as shard:
+            packed |= {image: shard.read(image) for image in shard.namelist()}
+    images = workspace.root / "data/WIDER_train/images"
+    assert len(packed) == 9
+    assert all(content == (images / image).read_bytes() for image, content in packed.items())
+
+
+def test_a_bare_machine_ends_with_the_weights_of_the_stage(workspace: Workspace, result: Path) -> None:
+    distill.run(CONFIG.data, CONFIG.model, CONFIG.distill, workspace=workspace)
+    expected = hashlib.sha256((workspace.root / names.STUDENT_WEIGHTS).read_bytes()).hexdigest()
+    history = (workspace.root / names.STUDENT_HISTORY).read_text(encoding="utf-8")
+    (workspace.root / names.STUDENT_WEIGHTS).unlink()
+    notebook = Notebook()
+    collected = collect(result, CONFIG, Workspace(workspace.root, notebook))
+    assert hashlib.sha256((workspace.root / names.STUDENT_WEIGHTS).read_bytes()).hexdigest() == expected
+    assert (workspace.root / names.STUDENT_HISTORY).read_text(encoding="utf-8") == history
+    assert collected.metrics["model/params"] == 212_721
+    assert notebook.curves["train/loss"] == [1, 2]
+    assert notebook.curves["step/lr"] == [0]
+    assert notebook.tags["featherface.trained_with"] == f"torch {torch.__version__}"
+
+
+def test_a_finished_result_is_not_made_again(bundle: Path, result: Path) -> None:
+    before = (result / layout.STUDENT).stat().st_mtime_ns
+    train_bundle(bundle, result)
+    assert (result / layout.STUDENT).stat().st_mtime_ns == before
+
+
+def test_a_result_of_other_parameters_is_refused(workspace: Workspace, result: Path) -> None:
+    other = CONFIG.model_copy(update={"distill": CONFIG.distill.model_copy(update={"logit_weight": 2.0})})
+    with pytest.raises(ConfigError, match=r"another 'distill\.logit_weight' .* 2\.0 instead of 1\.0"):
+        collect(result, other, workspace)
+
+
+def test_a_result_of_another_teacher_is_refused(workspace: Workspace, result: Path, tmp_path: Path) -> None:
+    elsewhere = Workspace(tmp_path)
+    torch.manual_seed(1)
+    save_weights(elsewhere.path(names.TEACHER_WEIGHTS), build_model("v1-487k"), architecture="v1-487k")
+    with pytest.raises(ConfigError, match="another 'teacher' than"):
+        collect(result, CONFIG, elsewhere)
+    assert not (tmp_path / names.STUDENT_WEIGHTS).exists()
+
+
+def test_a_training_that_has_not_ended_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is written when the training ends: run it again"):
+        collect(tmp_path, CONFIG, workspace)
+
+
+def test_a_cut_student_is_refused(workspace: Workspace, result: Path, tmp_path: Path) -> None:
+    (tmp_path / layout.RESULT).write_bytes((result / layout.RESULT).read_bytes())
+    (tmp_path / layout.STUDENT).write_bytes((result / layout.STUDENT).read_bytes()[:5000])
+    with pytest.raises(DataError, match=r"cannot be used .* fetch it again"):
+        collect(tmp_path, CONFIG, workspace)
+
+
+def test_a_bundle_is_not_mixed_with_other_files(workspace: Workspace, bundle: Path) -> None:
+    with pytest.raises(DataError, match="is not empty; give a new folder"):
+        pack(
+            CONFIG,
+            data=workspace.root / "data",
+            teacher=workspace.root / names.TEACHER_WEIGHTS,
+            initial=None,
+            data_version="unknown",
+            target=bundle,
+        )
+
+
+def test_the_arrays_of_the_teacher_are_its_weights(workspace: Workspace, bundle: Path) -> None:
+    expected = load_model(workspace.root / names.TEACHER_WEIGHTS).state_dict()
+    with np.load(bundle / layout.TEACHER) as arrays:
+        assert set(arrays.files) == set(expected)
+        assert all(np.array_equal(arrays[name], value.numpy()) for name, value in expected.items())
