@@ -207,6 +207,34 @@ def test_killed_stage_goes_on_and_ends_equal(root: Path, promoted: subprocess.Co
     assert (root / "state/distill/run_id").read_text(encoding="utf-8") == killed_run
 
 
+@pytest.mark.slow
+def test_a_student_from_a_bare_machine_takes_the_place_of_the_one_made_here(
+    root: Path, promoted: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
+    """The same student comes back, so the pipeline has nothing to do: DVC and MLflow take it as their own."""
+    assert promoted.returncode == 0, promoted.stderr
+    before = digest(root / names.STUDENT_WEIGHTS)
+    bundle, out = str(tmp_path / "bundle"), str(tmp_path / "out")
+    packed = run_featherface("bundle", "pack", bundle, root=root)
+    assert packed.returncode == 0, packed.stderr
+    subprocess.run(
+        [sys.executable, "-m", "featherface.bundles.train", bundle, out],
+        check=True,
+        timeout=200,
+        env=environment(),
+    )
+    (root / names.STUDENT_WEIGHTS).unlink()
+    collected = run_featherface("bundle", "collect", out, root=root)
+    assert collected.returncode == 0, collected.stderr
+    assert digest(root / names.STUDENT_WEIGHTS) == before
+    assert dvc_commands.stale_stages(root) == set()
+    again = run_featherface("pipeline", "--root", str(root), root=root)
+    assert "nothing was trained" in again.stdout
+    newest = [run for run in runs_of(root) if run.data.tags.get(STAGE) == "distill"][-2:]
+    assert newest[-1].data.tags[MADE_BY] == newest[0].info.run_id
+    assert "featherface.trained_with" in newest[0].data.tags
+
+
 def test_changed_data_stops_the_pipeline_with_the_recorded_version(
     root: Path, promoted: subprocess.CompletedProcess[str]
 ) -> None:
