@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from featherface.stages.report import AP_ROWS, COST_ROWS
 from pipelines.gate import Decision
 
+HEADLINES = (*(name for name, _ in (*AP_ROWS, *COST_ROWS)), "val/nme", "val/nme_to_teacher")
+"""The metrics that are printed; the report and MLflow have all of them."""
 LOCAL_UI = "http://127.0.0.1:5000"
 """Where `make ui` serves."""
 
@@ -59,7 +62,7 @@ class PipelineOutcome:
         if self.trained_nothing:
             lines.append("Nothing changed since the last run: nothing was trained.")
         lines += ["", f"{'metric':<28} value"]
-        lines += [f"{name:<28} {_number(value)}" for name, value in sorted(self.metrics.items())]
+        lines += [f"{name:<28} {_number(self.metrics[name])}" for name in HEADLINES if name in self.metrics]
         verb = "promoted" if self.decision.promoted else "rejected"
         fresh = "new" if self.newly_registered else "registered before"
         lines += [

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from featherface.bundles import layout
-from featherface.bundles.arrays import read_network
+from featherface.bundles.files import read_json, read_network
 from featherface.bundles.pack import digest_of, settings_of
 from featherface.config import Config
-from featherface.errors import ConfigError, DataError
+from featherface.errors import ConfigError
 from featherface.models.build import build_model
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
@@ -34,7 +34,7 @@ def collect(result: Path, config: Config, workspace: Workspace) -> StageResult:
         DataError: the result is not complete.
         ConfigError: it belongs to other parameters, data or weights than the workspace has now.
     """
-    content = _read_result(result)
+    content = read_json(result / layout.RESULT, "it is written when the training ends: run it again to go on")
     _refuse_another_origin(content["bundle"], config, workspace)
     student = build_model(config.model.architecture, innovations=config.model.innovations)
     read_network(result / layout.STUDENT, student)
@@ -49,19 +49,6 @@ def collect(result: Path, config: Config, workspace: Workspace) -> StageResult:
         distill=config.distill,
         workspace=workspace,
     )
-
-
-def _read_result(result: Path) -> dict[str, Any]:
-    path = result / layout.RESULT
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({error}); it is written when the training ends: run it again to go on"
-        ) from error
-    if content.get("schema") != layout.SCHEMA:
-        raise DataError(f"{path}: has schema {content.get('schema')}, this version reads {layout.SCHEMA}")
-    return content
 
 
 def _refuse_another_origin(bundle: Mapping[str, Any], config: Config, workspace: Workspace) -> None:

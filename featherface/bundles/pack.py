@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featherface.bundles import layout
-from featherface.bundles.arrays import write_network
+from featherface.bundles.files import write_network
 from featherface.config import Config
 from featherface.data.widerface import Sample, annotation_path, open_widerface
 from featherface.errors import DataError

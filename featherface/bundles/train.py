@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from featherface.bundles import layout
-from featherface.bundles.arrays import read_network, write_network
+from featherface.bundles.files import read_json, read_network, write_network
 from featherface.data.widerface import Sample, read_annotations
 from featherface.distillation.student import StudentTraining
 from featherface.errors import DataError, ImageDecodeError
@@ -92,7 +92,7 @@ def train_bundle(bundle: Path, out: Path) -> None:
         _LOGGER.info("%s is there: nothing to train", out / layout.RESULT)
         return
     out.mkdir(parents=True, exist_ok=True)
-    content = _read(bundle)
+    content = read_json(bundle / layout.BUNDLE, "give a folder that `featherface bundle pack` wrote")
     settings = _as_namespace(content["settings"])
     train = settings.distill.train
     photographs = ShardedPhotographs([bundle / name for name in content["shards"]])
@@ -148,19 +148,6 @@ def train_bundle(bundle: Path, out: Path) -> None:
         "torch": torch.__version__,
     }
     (out / layout.RESULT).write_text(json.dumps(result, indent=1), encoding="utf-8")
-
-
-def _read(bundle: Path) -> dict[str, Any]:
-    path = bundle / layout.BUNDLE
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({error}); give a folder that `bundle pack` wrote"
-        ) from error
-    if content.get("schema") != layout.SCHEMA:
-        raise DataError(f"{path}: has schema {content.get('schema')}, this code reads {layout.SCHEMA}")
-    return content
 
 
 def _as_namespace(value: Any) -> Any:

@@ -1,15 +1,37 @@
-"""A network's tensors as numpy's .npz: what both sides can read and write without another package."""
+"""What both sides read and write without another package: JSON with a schema, tensors as numpy's .npz."""
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from featherface.bundles import layout
 from featherface.errors import DataError
+
+
+def read_json(path: Path, advice: str) -> dict[str, Any]:
+    """The content of a JSON file of ours.
+
+    Args:
+        path: the file.
+        advice: what to do if it cannot be read, for the message.
+
+    Raises:
+        DataError: it cannot be read, or has another schema.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); {advice}") from error
+    if content.get("schema") != layout.SCHEMA:
+        raise DataError(f"{path}: has schema {content.get('schema')}, this code reads {layout.SCHEMA}")
+    return content
 
 
 def write_network(path: Path, network: nn.Module) -> None:
