@@ -124,9 +124,12 @@ def test_a_stage_of_two_processes_goes_on_after_a_kill_with_the_same_bits(
     """Through the command line, each process with its own batch statistics."""
     once, killed = tmp_path / "once", tmp_path / "killed"
     for root in (once, killed):
-        (root / "data").parent.mkdir()
+        root.mkdir()
         shutil.copytree(scenes, root / "data")
         (root / "params.yaml").write_text(dump_config(TWO_PROCESSES), encoding="utf-8")
+        report = root / names.VALIDATION_REPORT
+        report.parent.mkdir(parents=True)
+        report.write_text("{}", encoding="utf-8")
         teacher = root / names.TEACHER_WEIGHTS
         torch.manual_seed(0)
         save_weights(teacher, build_model("v1-487k"), architecture="v1-487k")
