@@ -1,7 +1,7 @@
-"""Draw the pictures of the README anew: detections of the champion on drawn scenes, and MLflow's table of runs.
+"""Draw the pictures of the README anew: detections of the champion in drawn scenes, MLflow's table of runs.
 
-Run it after `make run`. The screenshot needs Chromium and the Python package playwright; without them it is left
-as it is.
+Run it after `make run`. The screenshot needs Chromium and the Python package playwright; without them it is
+left as it is.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 from featherface.data.synthetic_scenes import render_scene
 from featherface.imaging import write_image
 from featherface.inference.detector import FaceDetector
-from featherface.structures import Detections
 from featherface.inference.drawing import draw_faces
+from featherface.structures import Detections
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs/images"
@@ -68,8 +68,21 @@ def screenshot_runs() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    server = subprocess.Popen([*command, "--backend-store-uri", f"sqlite:///{ROOT / 'mlflow.db'}"], cwd=ROOT)
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    server = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
+        [*command, "--backend-store-uri", f"sqlite:///{ROOT / 'mlflow.db'}"], cwd=ROOT
+    )
     try:
         _wait_for(f"http://127.0.0.1:{port}/health")
         with sync_playwright() as playwright:

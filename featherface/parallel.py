@@ -38,9 +38,9 @@ def launched_rank() -> int:
 def become_processes(number: int, arguments: Sequence[str]) -> None:
     """Go on as `torchrun` with that many processes of `python -m featherface ARGUMENTS`; does not return.
 
-    Processes that `torchrun` started already, and a number of one, stay what they are.
+    Processes that `torchrun` started already stay what they are.
     """
-    if number == 1 or "RANK" in os.environ:
+    if "RANK" in os.environ:
         return
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
     os.execv(sys.executable, [sys.executable, *launcher, "-m", "featherface", *arguments])  # noqa: S606 - our own interpreter

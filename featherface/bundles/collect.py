@@ -9,9 +9,10 @@ from typing import Any
 
 from featherface.bundles import layout
 from featherface.bundles.files import read_json, read_network
-from featherface.bundles.pack import digest_of, settings_of
+from featherface.bundles.pack import settings_of
 from featherface.config import Config
 from featherface.errors import ConfigError
+from featherface.inference.weights import sha256_of
 from featherface.models.build import build_model
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
@@ -56,7 +57,7 @@ def _refuse_another_origin(bundle: Mapping[str, Any], config: Config, workspace:
     found = {
         **_flat(settings_of(config)),
         "data": data_md5(workspace.root),
-        "teacher": digest_of(teacher) if teacher.is_file() else "missing",
+        "teacher": sha256_of(teacher) if teacher.is_file() else "missing",
     }
     packed = {
         **_flat(bundle["settings"]),
@@ -64,7 +65,7 @@ def _refuse_another_origin(bundle: Mapping[str, Any], config: Config, workspace:
         "teacher": bundle["networks"][layout.TEACHER]["sha256"],
     }
     if config.distill.initial_weights is not None and layout.INITIAL in bundle["networks"]:
-        found["initial weights"] = digest_of(workspace.root / config.distill.initial_weights)
+        found["initial weights"] = sha256_of(workspace.root / config.distill.initial_weights)
         packed["initial weights"] = bundle["networks"][layout.INITIAL]["sha256"]
     for name in found.keys() | packed.keys():
         if found.get(name) != packed.get(name):

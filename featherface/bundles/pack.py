@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from featherface.bundles.files import write_network
 from featherface.config import Config
 from featherface.data.widerface import Sample, annotation_path, open_widerface
 from featherface.errors import DataError
-from featherface.inference.weights import load_model_with_info, write_atomically
+from featherface.inference.weights import load_model_with_info, sha256_of, write_atomically
 
 if TYPE_CHECKING:
     from featherface.inference.model_info import ModelInfo
@@ -78,16 +77,11 @@ def settings_of(config: Config) -> dict[str, Any]:
     return {name: getattr(config, name).model_dump(mode="json") for name in SECTIONS}
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _describe(info: ModelInfo, weights: Path) -> Mapping[str, Any]:
     return {
         "architecture": info.architecture,
         "innovations": list(info.innovations),
-        "sha256": digest_of(weights),
+        "sha256": sha256_of(weights),
     }
 
 

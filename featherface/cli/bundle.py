@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from featherface.errors import ConfigError
+from featherface.cli.flows import find_flow
 
 app = typer.Typer(
     help="Distill on a machine that has torch, numpy and OpenCV and nothing else.",
@@ -26,7 +25,7 @@ def pack(
 
     On the other machine, with this package's source: python -m featherface.bundles.train BUNDLE OUT.
     """
-    for path in _flow("pack_bundle")(root=root, target=out):
+    for path in find_flow("pack_bundle")(root=root, target=out):
         typer.echo(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
 
 
@@ -35,12 +34,5 @@ def collect(
     result: Annotated[Path, typer.Argument(help="The folder OUT that came back.")], root: ROOT = Path()
 ) -> None:
     """Take the student and its history into the workspace; `featherface pipeline` then judges it."""
-    collected = _flow("collect_bundle")(root=root, result=result)
+    collected = find_flow("collect_bundle")(root=root, result=result)
     typer.echo(f"distill: {collected.summary}")
-
-
-def _flow(name: str) -> Any:
-    found = entry_points(group="featherface.flows")
-    if name not in found.names:
-        raise ConfigError("the pipeline is not installed; run `pip install -e '.[pipeline]'` in the project")
-    return found[name].load()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from featherface.errors import ConfigError
+from featherface.cli.flows import find_flow
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -41,11 +40,9 @@ def pipeline(
 
     Stopped at any point, the same command goes on from the last checkpoint.
     """
-    found = entry_points(group="featherface.flows")
-    if "pipeline" not in found.names:
-        raise ConfigError("the flow is not installed; run `pip install -e '.[pipeline]'` in the project")
+    run_pipeline = find_flow("pipeline")
     folder = root or (Path() if profile == "synthetic" else Path("workspaces") / profile)
-    outcome = found["pipeline"].load()(profile=profile, root=folder, data=data, teacher=teacher)
+    outcome = run_pipeline(profile=profile, root=folder, data=data, teacher=teacher)
     typer.echo(outcome.table())
     return 0
 

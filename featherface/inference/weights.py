@@ -7,6 +7,7 @@ that importing this module costs nothing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -146,6 +147,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise ModelError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file's bytes, 64 hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -10,7 +9,7 @@ from torch import nn
 
 from featherface.config import DataConfig, DistillConfig, ModelConfig
 from featherface.distillation.student import StudentTraining
-from featherface.inference.weights import load_model, save_weights
+from featherface.inference.weights import load_model, save_weights, sha256_of
 from featherface.models.complexity import count_multiply_adds, count_parameters
 from featherface.parallel import training_device
 from featherface.stages import names
@@ -43,7 +42,7 @@ def run(data: DataConfig, model: ModelConfig, distill: DistillConfig, *, workspa
         workspace=workspace,
         sections=(data, model, distill),
         extra_identity=" ".join(
-            hashlib.sha256(path.read_bytes()).hexdigest()
+            sha256_of(path)
             for path in (teacher_path, *([] if initial is None else [workspace.root / initial]))
         ),
         auxiliary=training.adapters,

@@ -27,14 +27,13 @@ MAX_LOGGED_BYTES = 20 * 2**20
 
 def num_processes_of(name: str, root: Path) -> int:
     """How many processes params.yaml asks for in a stage; 1 for those that train nothing."""
-    section = {"train_teacher": "train_teacher", "distill": "distill"}.get(name)
-    if section is None:
+    if name not in ("train_teacher", "distill"):
         return 1
     try:
-        settings = getattr(load_config(root / PARAMS_FILE), section)
+        config = load_config(root / PARAMS_FILE)
     except ConfigError:
         return 1  # the stage itself refuses them, and says so to the flow as well
-    return int(getattr(settings, "train", settings).num_processes)
+    return (config.train_teacher if name == "train_teacher" else config.distill.train).num_processes
 
 
 def run_tracked(

@@ -17,6 +17,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from featherface.errors import ModelError
+from featherface.inference.weights import sha256_of
 from featherface.tracking import ledger
 from featherface.tracking.connection import tracking_uri
 from featherface.tracking.packaging import ONNX_NAME, log_model
@@ -31,7 +32,6 @@ from featherface.tracking.versions import (
     RegisteredVersion,
     describe_version,
     readable_errors,
-    sha256_of,
 )
 
 _MODEL_URI = re.compile(r"models:/(?P<name>[^@/]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")

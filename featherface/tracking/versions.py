@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -81,8 +79,3 @@ def readable_errors(what: str) -> Iterator[None]:
         raise ModelError(
             f"{what}: cannot be had ({reason}); `featherface registry list` shows what there is"
         ) from error
-
-
-def sha256_of(path: Path) -> str:
-    """Digest of a file's bytes, as noted with every version."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

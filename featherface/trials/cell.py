@@ -14,7 +14,7 @@ from featherface.data.widerface import open_widerface
 from featherface.distillation.student import StudentTraining
 from featherface.evaluation.development import development_ground_truth
 from featherface.evaluation.run import detector_for, evaluate_detector
-from featherface.inference.weights import load_model, save_weights, write_atomically
+from featherface.inference.weights import load_model, save_weights, sha256_of, write_atomically
 from featherface.models.complexity import count_multiply_adds, count_parameters
 from featherface.parallel import training_device
 from featherface.training.detector import fit_detector
@@ -103,11 +103,11 @@ def _fingerprint(cell: Cell, data: Path, teacher: Path) -> str:
     parts = [
         cell.config.model_dump_json(include={"data", "model", "distill", "evaluate"}),
         cell.development.model_dump_json(),
-        hashlib.sha256(annotations.read_bytes()).hexdigest() if annotations.is_file() else "",
-        hashlib.sha256(teacher.read_bytes()).hexdigest(),
+        sha256_of(annotations) if annotations.is_file() else "",
+        sha256_of(teacher),
     ]
     if cell.config.distill.initial_weights is not None:
-        parts.append(hashlib.sha256(Path(cell.config.distill.initial_weights).read_bytes()).hexdigest())
+        parts.append(sha256_of(Path(cell.config.distill.initial_weights)))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
