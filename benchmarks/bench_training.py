@@ -96,9 +96,9 @@ def make_runs(train: TrainConfig) -> dict[str, Run]:
     teacher = build_model("v1").eval()
     for name, settings in {
         "student, all trained": {"enabled": False},
-        "student": {"enabled": False, "freeze_stage1": True},
+        "student": {"enabled": False, "frozen_stages": 2},
         "student, all trained, with teacher": {},
-        "student with teacher": {"freeze_stage1": True},
+        "student with teacher": {"frozen_stages": 2},
     }.items():
         distill = DistillConfig.model_validate({"train": train.model_dump(), **settings})
         training = StudentTraining(ModelConfig(), distill, teacher)

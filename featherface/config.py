@@ -120,8 +120,9 @@ class DistillConfig(Section):
 
     enabled: bool = True
     train: TrainConfig = TrainConfig()
-    init_from_teacher: bool = True
-    """Start the layers of the backbone that have the teacher's shapes from the teacher's weights."""
+    start: Literal["pruned", "copied", "random"] = "copied"
+    """`pruned`: as the teacher with channels left out, where the student has its structure (v2-ultra and v1);
+    `copied`: with the teacher's weights in the layers of the same shape; `random`."""
     initial_weights: str | None = None
     """Go on from this student instead: a .safetensors file, relative to the workspace."""
     task_weight: NonNegative = 1.0
@@ -131,8 +132,8 @@ class DistillConfig(Section):
     feature_weight: NonNegative = 0.5
     temperature_start: Positive = 4.0
     temperature_end: Positive = 1.0
-    freeze_stage1: bool = False
-    """Keep the first stage of the backbone, copied from the teacher, as it is: a quarter of a step less."""
+    frozen_stages: Annotated[int, Field(ge=0, le=2)] = 0
+    """How many of the backbone's first stages stay as the teacher has them; they run once for both."""
     confidence_threshold: Fraction = 0.3
     """Box and landmark terms count only priors where the teacher's face probability is at least this."""
 

@@ -16,6 +16,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +34,7 @@ from featherface.imaging import RgbImage
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
 from featherface.parallel import launched_rank, training_device
-from featherface.training.detector import fit_detector
+from featherface.training.detector import first_batches, fit_detector
 from featherface.training.loop import EpochReport, StepReport
 from featherface.training.notes import epoch_metrics, step_metrics
 from featherface.training.state import Checkpointing
@@ -105,7 +106,20 @@ def train_bundle(bundle: Path, out: Path) -> None:
     initial = _load(bundle, layout.INITIAL, content["networks"]) if settings.distill.initial_weights else None
     torch.manual_seed(train.seed)
     device = training_device()
-    training = StudentTraining(settings.model, settings.distill, teacher, initial=initial, device=device)
+    training = StudentTraining(
+        settings.model,
+        settings.distill,
+        teacher,
+        initial=initial,
+        batches=partial(
+            first_batches,
+            samples,
+            train=train,
+            min_face_px=settings.data.min_face_px,
+            read=photographs.read,
+        ),
+        device=device,
+    )
     notes = out / layout.NOTES
 
     def note(metrics: Mapping[str, float], step: int) -> None:

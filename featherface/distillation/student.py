@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from featherface.distillation.adapters import FeatureAdapters
 from featherface.distillation.losses import distillation_loss, feature_loss, temperature_at
-from featherface.distillation.teacher import FrozenStage, FrozenTeacher, copy_matching_weights
+from featherface.distillation.pruning import channel_importance, prune_teacher
+from featherface.distillation.teacher import FrozenStages, FrozenTeacher, copy_matching_weights
 from featherface.errors import ConfigError
-from featherface.losses.task import task_losses
+from featherface.losses.task import TaskSettings, task_losses
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
 from featherface.structures import Batch
@@ -20,7 +22,7 @@ from featherface.structures import Batch
 if TYPE_CHECKING:
     from featherface.config import DistillConfig, ModelConfig
 
-STAGE1 = "backbone.stage1"
+_STAGES = ("backbone.stage1", "backbone.stage2")
 
 
 class StudentTraining:
@@ -32,6 +34,7 @@ class StudentTraining:
             only, and teaches nothing.
         teacher: with trained weights; not changed.
         initial: a student of the same network to go on from, instead of random weights and the teacher's.
+        batches: gives some of the training's batches; a start as a pruned teacher looks at them.
         device: where the training is to run.
 
     Attributes:
@@ -51,16 +54,17 @@ class StudentTraining:
         teacher: FeatherFace,
         *,
         initial: FeatherFace | None = None,
+        batches: Callable[[], Iterable[Batch]] = tuple,
         device: torch.device | None = None,
     ) -> None:
         device = device or torch.device("cpu")
         self.student = build_model(model.architecture, innovations=model.innovations)
         self.adapters = _adapters(self.student, teacher) if distill.enabled else None
-        self.num_copied = _start(self.student, teacher, initial, from_teacher=distill.init_from_teacher)
+        self.num_copied = _start(self.student, teacher, initial, distill, batches)
         self.student.to(device)
         if self.adapters is not None:
             self.adapters.to(device)
-        self._stage1 = _freeze_stage1(self.student, teacher) if distill.freeze_stage1 else None
+        self._frozen = _freeze(self.student, teacher, _STAGES[: distill.frozen_stages])
         self._teacher = FrozenTeacher(teacher, device=device) if distill.enabled else None
         self._distill = distill
 
@@ -71,13 +75,13 @@ class StudentTraining:
             batch: views and their faces.
             progress: how much of the training is done, in [0, 1).
         """
-        c3 = None if self._stage1 is None else self._stage1(batch.images)
-        outputs, features = self.student.forward_features(batch.images, c3=c3)
+        known = self._frozen(batch.images)
+        outputs, features = self.student.forward_features(batch.images, known=known)
         task = task_losses(self.student, outputs, batch, self._distill.train.loss)
         if self._teacher is None or self.adapters is None:
             return task
         distill = self._distill
-        taught, taught_features = self._teacher(batch.images, c3=c3)
+        taught, taught_features = self._teacher(batch.images, known=known)
         against_teacher = distillation_loss(
             outputs,
             taught,
@@ -86,10 +90,9 @@ class StudentTraining:
             ),
             confidence_threshold=distill.confidence_threshold,
         )
-        # Of a first stage that is the teacher's there is nothing to imitate.
-        first = 0 if self._stage1 is None else 1
+        # Of stages that are the teacher's there is nothing to imitate.
         adapted: tuple[Tensor, ...] = self.adapters(features.backbone)
-        imitated = feature_loss(adapted[first:], taught_features.backbone[first:])
+        imitated = feature_loss(adapted[len(known) :], taught_features.backbone[len(known) :])
         return {
             **{name: distill.task_weight * value for name, value in task.items()},
             "distill_logit": distill.logit_weight * against_teacher.logit,
@@ -100,10 +103,21 @@ class StudentTraining:
 
 
 def _start(
-    student: FeatherFace, teacher: FeatherFace, initial: FeatherFace | None, *, from_teacher: bool
+    student: FeatherFace,
+    teacher: FeatherFace,
+    initial: FeatherFace | None,
+    distill: DistillConfig,
+    batches: Callable[[], Iterable[Batch]],
 ) -> int:
     if initial is None:
-        return len(copy_matching_weights(student, teacher)) if from_teacher else 0
+        match distill.start:
+            case "pruned":
+                importance = channel_importance(teacher, batches(), partial(_task_loss, distill.train.loss))
+                return len(prune_teacher(student, teacher, importance))
+            case "copied":
+                return len(copy_matching_weights(student, teacher))
+            case _:
+                return 0
     theirs, own = initial.state_dict(), student.state_dict()
     if {name: value.shape for name, value in theirs.items()} != {n: v.shape for n, v in own.items()}:
         raise ConfigError(
@@ -114,19 +128,26 @@ def _start(
     return len(own)
 
 
-def _freeze_stage1(student: FeatherFace, teacher: FeatherFace) -> FrozenStage:
-    stage1 = student.get_submodule(STAGE1)
-    theirs = teacher.get_submodule(STAGE1).state_dict()
-    for name, value in stage1.state_dict().items():
-        if name.endswith("num_batches_tracked"):  # counts steps, and computes nothing
-            continue
-        if name not in theirs or not torch.equal(value.cpu(), theirs[name].cpu()):
-            raise ConfigError(
-                "distill.freeze_stage1 keeps the first stage as the teacher has it, but the student starts "
-                "with another: set distill.init_from_teacher to true, or freeze_stage1 to false"
-            )
-    stage1.requires_grad_(requires_grad=False)
-    return FrozenStage(stage1)
+def _task_loss(settings: TaskSettings, detector: FeatherFace, batch: Batch) -> Tensor:
+    losses = task_losses(detector, detector(batch.images), batch, settings)
+    return torch.stack(list(losses.values())).sum()
+
+
+def _freeze(student: FeatherFace, teacher: FeatherFace, names: Sequence[str]) -> FrozenStages:
+    stages = [student.get_submodule(name) for name in names]
+    for stage, name in zip(stages, names, strict=True):
+        theirs = teacher.get_submodule(name).state_dict()
+        for key, value in stage.state_dict().items():
+            if key.endswith("num_batches_tracked"):  # counts steps, and computes nothing
+                continue
+            if key not in theirs or not torch.equal(value.cpu(), theirs[key].cpu()):
+                raise ConfigError(
+                    "distill.frozen_stages keeps the first stages as the teacher has them, but the student's "
+                    f"{name} starts as another: set distill.start to 'copied' or 'pruned', or frozen_stages "
+                    "to a smaller number"
+                )
+        stage.requires_grad_(requires_grad=False)
+    return FrozenStages(stages)
 
 
 def _adapters(student: FeatherFace, teacher: FeatherFace) -> FeatureAdapters:

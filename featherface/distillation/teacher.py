@@ -1,5 +1,6 @@
 """A teacher that cannot learn, and a student's start from its weights."""
 
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 import torch
@@ -13,7 +14,7 @@ class FeatureDetector(Protocol):
     """A detector that shows its feature maps, such as `models.detector.FeatherFace`."""
 
     def forward_features(
-        self, images: Tensor, *, c3: Tensor | None = None
+        self, images: Tensor, *, known: Sequence[Tensor] = ()
     ) -> tuple[HeadOutputs, DetectorFeatures]:
         """Outputs of B images and the maps that led to them."""
         ...
@@ -41,32 +42,36 @@ class FrozenTeacher:
             raise TypeError(f"a teacher needs forward_features(images), {type(detector).__name__} has none")
         self._detector = cast("FeatureDetector", _frozen(detector).to(device or torch.device("cpu")))
 
-    def __call__(self, images: Tensor, *, c3: Tensor | None = None) -> tuple[HeadOutputs, DetectorFeatures]:
+    def __call__(
+        self, images: Tensor, *, known: Sequence[Tensor] = ()
+    ) -> tuple[HeadOutputs, DetectorFeatures]:
         """Outputs and maps of B images in float32; they can be used in a loss, but carry no gradient.
 
         Args:
             images: network input.
-            c3: output of the first stage, where a student with the same stage has it already.
+            known: outputs of the first stages, where a student with the same stages has them already.
         """
         # Not inference_mode: its tensors cannot be saved for the student's backward pass.
         with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
             outputs, features = self._detector.forward_features(
-                images.float(), c3=None if c3 is None else c3.float()
+                images.float(), known=[level.float() for level in known]
             )
         return outputs, DetectorFeatures(backbone=_as_float(features.backbone), neck=_as_float(features.neck))
 
 
-class FrozenStage:
-    """Run a copy of a stage of the student's backbone that does not learn."""
+class FrozenStages:
+    """Run a copy of the first stages of the student's backbone, which do not learn."""
 
-    def __init__(self, stage: nn.Module) -> None:
-        self._stage = _frozen(stage)
+    def __init__(self, stages: Sequence[nn.Module]) -> None:
+        self._stages = [_frozen(stage) for stage in stages]
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Map of the stage, without a gradient."""
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """The map of each stage, without a gradient."""
+        levels: list[Tensor] = []
         with torch.no_grad():
-            level: Tensor = self._stage(images)
-        return level
+            for stage in self._stages:
+                levels.append(stage(levels[-1] if levels else images))
+        return levels
 
 
 def _as_float(levels: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

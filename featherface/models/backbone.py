@@ -45,9 +45,10 @@ class Backbone(nn.Module):
             *(SeparableConv(before, after) for before, after in zip(inputs, others, strict=False)),
         )
 
-    def forward(self, images: Float[Tensor, "B 3 H W"], *, c3: Tensor | None = None) -> Levels:
-        """C3, C4, C5 of network input (BGR minus mean); `c3` instead of the first stage if it is given."""
-        if c3 is None:
-            c3 = self.stage1(images)
-        c4 = self.stage2(c3)
-        return c3, c4, self.stage3(c4)
+    def forward(self, images: Float[Tensor, "B 3 H W"], *, known: Sequence[Tensor] = ()) -> Levels:
+        """C3, C4, C5 of network input (BGR minus mean); `known` are the first of them, if known."""
+        levels = [*known]
+        for stage in (self.stage1, self.stage2, self.stage3)[len(levels) :]:
+            levels.append(stage(levels[-1] if levels else images))
+        c3, c4, c5 = levels
+        return c3, c4, c5

@@ -89,16 +89,16 @@ class FeatherFace(nn.Module):
         return outputs
 
     def forward_features(
-        self, images: Float[Tensor, "B 3 H W"], *, c3: Tensor | None = None
+        self, images: Float[Tensor, "B 3 H W"], *, known: Sequence[Tensor] = ()
     ) -> tuple[HeadOutputs, DetectorFeatures]:
         """Like `forward`, with the maps of the backbone and those the head reads, for distillation.
 
         Args:
             images: network input.
-            c3: what the first stage of the backbone makes of it, where that is known already: a stage that
-                does not learn runs once, for student and teacher.
+            known: what the first stages of the backbone make of it, where that is known already: stages that
+                do not learn run once, for student and teacher.
         """
-        features = self.backbone(images, c3=c3)
+        features = self.backbone(images, known=known)
         levels = self.neck(self.backbone_attention(features))
         levels = self.neck_attention(self.feature_reuse(levels))
         levels = self.dynamic_weight_sharing(self.context(self.multiscale_intelligence(levels)))

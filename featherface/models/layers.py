@@ -145,12 +145,17 @@ class ChannelShuffle(nn.Module):
 
 
 class ShuffleBlock(nn.Module):
-    """Channel shuffle, then 1x1 to half the channels, depthwise 3x3, 1x1 back, and ReLU only at the end."""
+    """Channel shuffle, then 1x1 to half the channels, depthwise 3x3, 1x1 back, and ReLU only at the end.
 
-    def __init__(self, channels: int, *, groups: int) -> None:
+    Args:
+        channels: channels of input and output.
+        groups: of the shuffle; None: no shuffle, which in front of a 1x1 convolution only renames weights.
+    """
+
+    def __init__(self, channels: int, *, groups: int | None = None) -> None:
         super().__init__()
         half = channels // 2
-        self.shuffle = ChannelShuffle(channels, groups=groups)
+        self.shuffle = nn.Identity() if groups is None else ChannelShuffle(channels, groups=groups)
         self.squeeze = ConvBNAct(channels, half)
         self.depthwise = ConvBNAct(half, half, kernel_size=3, groups=half)
         self.expand = ConvBNAct(half, channels, activation=relu)

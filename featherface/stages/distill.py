@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import nn
 
 from featherface.config import DataConfig, DistillConfig, ModelConfig
+from featherface.data.widerface import open_widerface
 from featherface.distillation.student import StudentTraining
 from featherface.inference.weights import load_model, save_weights, sha256_of
 from featherface.models.complexity import count_multiply_adds, count_parameters
@@ -15,6 +17,7 @@ from featherface.parallel import training_device
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
 from featherface.stages.fitting import history_csv, train_detector
+from featherface.training.detector import first_batches
 
 STAGE = "distill"
 
@@ -31,6 +34,12 @@ def run(data: DataConfig, model: ModelConfig, distill: DistillConfig, *, workspa
         distill,
         teacher,
         initial=None if initial is None else load_model(workspace.root / initial),
+        batches=partial(
+            first_batches,
+            open_widerface(workspace.root / data.root, "train"),
+            train=train,
+            min_face_px=data.min_face_px,
+        ),
         device=training_device(),
     )
     result = train_detector(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ from featherface.training.state import Checkpointing, Recipe
 if TYPE_CHECKING:
     from featherface.config import TrainConfig
     from featherface.imaging import RgbImage
+    from featherface.structures import Batch
 
 
 def fit_detector(
@@ -60,17 +62,8 @@ def fit_detector(
     with joined_processes(next(model.parameters()).device):
         if num_processes() > 1 and train.sync_batch_norm:
             share_batch_norms(model)
-        loader = TrainingLoader(
-            samples,
-            batch_size=train.batch_size,
-            image_size_px=train.image_size_px,
-            seed=train.seed,
-            augment_config=train.augment,
-            min_face_px=min_face_px,
-            view_scales=train.view_scales,
-            part=(rank(), num_processes()),
-            read=read,
-        )
+        part = (rank(), num_processes())
+        loader = _loader(samples, train=train, min_face_px=min_face_px, read=read, part=part)
         recipe = Recipe(
             epochs=train.epochs,
             steps_per_epoch=len(loader),
@@ -93,3 +86,37 @@ def fit_detector(
             on_epoch_end=on_epoch_end,
             description=description,
         )
+
+
+def first_batches(
+    samples: Sequence[Sample],
+    *,
+    train: TrainConfig,
+    min_face_px: float,
+    read: Callable[[Sample], RgbImage] = read_photograph,
+    count: int = 16,
+) -> Iterator[Batch]:
+    """The first batches of a training, whole in every process; arguments as of `fit_detector`."""
+    loader = _loader(samples, train=train, min_face_px=min_face_px, read=read, part=(0, 1))
+    return islice(loader.batches(0), count)
+
+
+def _loader(
+    samples: Sequence[Sample],
+    *,
+    train: TrainConfig,
+    min_face_px: float,
+    read: Callable[[Sample], RgbImage],
+    part: tuple[int, int],
+) -> TrainingLoader:
+    return TrainingLoader(
+        samples,
+        batch_size=train.batch_size,
+        image_size_px=train.image_size_px,
+        seed=train.seed,
+        augment_config=train.augment,
+        min_face_px=min_face_px,
+        view_scales=train.view_scales,
+        part=part,
+        read=read,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from featherface.evaluation.run import detector_for, evaluate_detector
 from featherface.inference.weights import load_model, save_weights, sha256_of, write_atomically
 from featherface.models.complexity import count_multiply_adds, count_parameters
 from featherface.parallel import training_device
-from featherface.training.detector import fit_detector
+from featherface.training.detector import first_batches, fit_detector
 from featherface.training.state import Checkpointing
 from featherface.trials.plan import Cell
 
@@ -59,6 +60,7 @@ def run_cell(cell: Cell, *, data: Path, teacher: Path, folder: Path) -> dict[str
         config.distill,
         network,
         initial=None if initial is None else load_model(initial),
+        batches=partial(first_batches, rest, train=train, min_face_px=config.data.min_face_px),
         device=training_device(),
     )
     fitted = fit_detector(

@@ -32,7 +32,7 @@ def test_every_subset_has_its_size_and_trains_down_to_one_pixel(
 ) -> None:
     torch.manual_seed(0)
     model = build_model(innovations=subset).train()
-    assert count_parameters(model) == 212_681 + (40 if "dynamic_weight_sharing" in subset else 0)
+    assert count_parameters(model) == 235_171 + (40 if "dynamic_weight_sharing" in subset else 0)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     before = model.head.cls[0].weight.detach().clone()
     outputs = model(images())

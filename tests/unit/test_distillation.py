@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from featherface.distillation.losses import (
     soft_cross_entropy_gap,
     temperature_at,
 )
-from featherface.distillation.teacher import FrozenStage, FrozenTeacher, copy_matching_weights
+from featherface.distillation.teacher import FrozenStages, FrozenTeacher, copy_matching_weights
 from featherface.models.build import build_model
 from featherface.structures import DetectorFeatures, HeadOutputs
 
@@ -207,9 +208,9 @@ class TinyDetector(nn.Module):
         self.norm = nn.BatchNorm2d(16)
 
     def forward_features(
-        self, images: Tensor, *, c3: Tensor | None = None
+        self, images: Tensor, *, known: Sequence[Tensor] = ()
     ) -> tuple[HeadOutputs, DetectorFeatures]:
-        maps = self.norm(self.conv(images)) if c3 is None else c3
+        maps = known[0] if known else self.norm(self.conv(images))
         flat = maps.permute(0, 2, 3, 1).reshape(images.shape[0], -1, 16)  # (B, H*W, 16)
         outputs = HeadOutputs(flat[..., :2], flat[..., 2:6], flat[..., 6:])
         return outputs, DetectorFeatures((maps, maps, maps), (maps, maps, maps))
@@ -258,24 +259,24 @@ def test_teacher_answers_like_its_network_but_for_rounding() -> None:
         assert (got - want).abs().mean() < 0.05 * want.std()
 
 
-def test_a_first_stage_that_does_not_learn_serves_teacher_and_student() -> None:
+@pytest.mark.parametrize("num_frozen", [1, 2])
+def test_stages_that_do_not_learn_serve_teacher_and_student(num_frozen: int) -> None:
     torch.manual_seed(0)
     teacher, student = build_model("v1-487k").eval(), build_model("v2-ultra").train()
     copy_matching_weights(student, teacher)
-    stage = FrozenStage(student.get_submodule("backbone.stage1"))
+    names = ("backbone.stage1", "backbone.stage2")[:num_frozen]
     images = 50 * torch.randn(2, 3, 64, 64)
-    c3 = stage(images)
-    torch.testing.assert_close(c3, teacher.backbone(images)[0], rtol=1e-4, atol=1e-4)
-    taught, _ = FrozenTeacher(teacher)(images, c3=c3)
+    known = FrozenStages([student.get_submodule(name) for name in names])(images)
+    assert len(known) == num_frozen
+    for level, expected in zip(known, teacher.backbone(images)[:num_frozen], strict=True):
+        torch.testing.assert_close(level, expected, rtol=1e-3, atol=1e-3)
+    taught, _ = FrozenTeacher(teacher)(images, known=known)
     alone, _ = FrozenTeacher(teacher)(images)
     assert (taught.cls_logits - alone.cls_logits).abs().mean() < 0.05 * alone.cls_logits.std()
-    outputs, _ = student.forward_features(images, c3=c3)
+    outputs, _ = student.forward_features(images, known=known)
     sum(output.square().mean() for output in outputs).backward()
-    stage1 = student.get_submodule("backbone.stage1")
-    assert all(parameter.grad is None for parameter in stage1.parameters())
-    assert all(
-        parameter.grad is not None for name, parameter in student.named_parameters() if "stage1" not in name
-    )
+    for name, parameter in student.named_parameters():
+        assert (parameter.grad is None) == name.startswith(names), name
     assert student.backbone.stage1[0].bn.num_batches_tracked == 0
 
 

@@ -38,13 +38,13 @@ def test_a_student_of_another_network_is_no_start() -> None:
         StudentTraining(ModelConfig(), settings(), network(2, "v1-487k"), initial=other)
 
 
-def test_a_first_stage_that_is_not_the_teachers_cannot_stay_as_the_teacher_has_it() -> None:
+def test_stages_that_are_not_the_teachers_cannot_stay_as_the_teacher_has_them() -> None:
     teacher = network(2, "v1-487k")
-    frozen = settings(freeze_stage1=True)
-    with pytest.raises(ConfigError, match="the student starts with another"):
+    frozen = settings(frozen_stages=1)
+    with pytest.raises(ConfigError, match=r"backbone\.stage1 starts as another"):
         StudentTraining(ModelConfig(), frozen, teacher, initial=network(1))
-    with pytest.raises(ConfigError, match=r"set distill\.init_from_teacher to true"):
-        StudentTraining(ModelConfig(), settings(freeze_stage1=True, init_from_teacher=False), teacher)
+    with pytest.raises(ConfigError, match=r"set distill\.start to 'copied' or 'pruned'"):
+        StudentTraining(ModelConfig(), settings(frozen_stages=1, start="random"), teacher)
     first = StudentTraining(ModelConfig(), frozen, teacher).student.eval()
     second = StudentTraining(ModelConfig(), frozen, teacher, initial=first).student
     trained = {name for name, parameter in second.named_parameters() if parameter.requires_grad}
