@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NUM_THRESHOLDS",
     "SETTINGS",
+    "THRESHOLDS",
     "Judgement",
     "PrecisionRecall",
     "WiderGroundTruth",
@@ -55,6 +56,8 @@ __all__ = [
 ]
 
 NUM_THRESHOLDS = 1000
+THRESHOLDS = 1 - np.arange(1, NUM_THRESHOLDS + 1) / NUM_THRESHOLDS
+"""On the stretched scores, falling from 0.999 to 0."""
 
 # Coordinates beyond this are a detector's nonsense: cut, so that areas stay finite and the box a miss.
 _MAX_COORDINATE_PX = 1e9
@@ -161,16 +164,22 @@ class Judgement:
     """(N,) the face that a detection overlaps most, -1 for one that overlaps none enough."""
     best_score: FloatArray
     """(G,) of the detections of a face; minus infinity where it has none."""
+    image_idx: npt.NDArray[np.int64]
+    """(N,) the image of each detection."""
     has_face_in_image: npt.NDArray[np.bool_]
     """(N,) images without any annotated face are skipped, their detections included."""
     warnings: tuple[str, ...]
 
     def curve(self, is_counted: npt.NDArray[np.bool_]) -> PrecisionRecall:
         """Precision and recall where (G,) `is_counted` says which faces count; the others are ignored."""
+        return _curve(self.best_score[is_counted], self.scores[self.is_judged(is_counted)])
+
+    def is_judged(self, is_counted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """(N,) detections that are right or wrong where (G,) `is_counted` says which faces count."""
         is_judged = self.has_face_in_image.copy()
         is_hit = self.face_idx >= 0
         is_judged[is_hit] = is_counted[self.face_idx[is_hit]]
-        return _curve(self.best_score[is_counted], self.scores[is_judged])
+        return is_judged
 
 
 def judge(
@@ -193,11 +202,13 @@ def judge(
     best_score = np.full(len(ground_truth.boxes_xywh), -np.inf)
     is_hit = face_idx >= 0
     np.maximum.at(best_score, face_idx[is_hit], scores[is_hit])
+    image_idx = np.repeat(np.arange(len(ground_truth.names)), np.diff(offsets))
     return Judgement(
         scores=scores,
         face_idx=face_idx,
         best_score=best_score,
-        has_face_in_image=np.repeat(np.diff(ground_truth.offsets) > 0, np.diff(offsets)),
+        image_idx=image_idx,
+        has_face_in_image=(np.diff(ground_truth.offsets) > 0)[image_idx],
         warnings=tuple(warnings),
     )
 
@@ -308,13 +319,12 @@ def _corners(boxes_xywh: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def _curve(face_scores: FloatArray, judged_scores: FloatArray) -> PrecisionRecall:
     """Precision and recall from the best score of each counted face and the scores of judged detections."""
-    thresholds = 1 - np.arange(1, NUM_THRESHOLDS + 1) / NUM_THRESHOLDS
-    num_found = _count_at_least(thresholds, face_scores)
-    num_judged = _count_at_least(thresholds, judged_scores)
+    num_found = _count_at_least(THRESHOLDS, face_scores)
+    num_judged = _count_at_least(THRESHOLDS, judged_scores)
     precision = np.divide(num_found, num_judged, out=np.ones(NUM_THRESHOLDS), where=num_judged > 0)
     recall = num_found / max(len(face_scores), 1)
     return PrecisionRecall(
-        thresholds=thresholds,
+        thresholds=THRESHOLDS,
         precision=precision,
         recall=recall,
         average_precision=_area(recall, precision),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -12,12 +12,24 @@ import numpy as np
 from featherface.config import DataConfig, EvaluateConfig
 from featherface.data.widerface import Sample, Split, open_widerface
 from featherface.errors import DataError, OptionError
+from featherface.evaluation.bootstrap import Interval, ap_differences, ap_intervals
 from featherface.evaluation.landmarks import landmark_errors
 from featherface.evaluation.plots import plot_precision_recall
 from featherface.evaluation.report import EvaluationReport
-from featherface.evaluation.run import detector_for, evaluate_dataset, ignored_faces
+from featherface.evaluation.run import (
+    GROUND_TRUTH_DIR,
+    detector_for,
+    evaluate_dataset,
+    ignored_faces,
+)
 from featherface.evaluation.sheets import SheetItem, draw_sheet, worst_first
-from featherface.evaluation.widerface import SETTINGS, WiderResult, image_key
+from featherface.evaluation.widerface import (
+    SETTINGS,
+    WiderResult,
+    image_key,
+    load_ground_truth,
+    restrict,
+)
 from featherface.imaging import read_image, write_image
 from featherface.inference.weights import load_model
 from featherface.models.complexity import count_multiply_adds, count_parameters
@@ -49,6 +61,11 @@ def run(data: DataConfig, evaluate: EvaluateConfig, *, workspace: Workspace) -> 
         metrics[who] = report.metrics() | _cost(workspace.root / path)
     samples = open_widerface(root, "val", missing="skip")
     metrics["student"] |= _landmark_metrics(samples, reports["student"], reports["teacher"])
+    ground_truth = restrict(load_ground_truth(root / GROUND_TRUTH_DIR), list(reports["student"].predictions))
+    for who, report in reports.items():
+        metrics[who] |= _bounds("val/ap_{}", ap_intervals(report.predictions, ground_truth))
+    gain = ap_differences(reports["student"].predictions, reports["teacher"].predictions, ground_truth)
+    metrics["student"] |= _bounds("val/ap_{}_over_teacher", gain)
     workspace.write_json(names.EVALUATION_METRICS, metrics)
     workspace.write_text(names.EVALUATION_CURVE, _curve_csv(results["student"]))
     plot_precision_recall(results, workspace.path(names.EVALUATION_PLOT))
@@ -116,6 +133,12 @@ def _landmark_metrics(
     return {f"val/{name}": value for name, value in truth.items()} | {
         f"val/{name.replace('nme', 'nme_to_teacher', 1)}": value for name, value in taught.items()
     }
+
+
+def _bounds(name: str, intervals: Mapping[str, Interval]) -> dict[str, float]:
+    """Ends of 95 % intervals over the images; the numbers themselves are among the metrics already."""
+    bounds = {f"{name.format(setting)}_low": each.low for setting, each in intervals.items()}
+    return bounds | {f"{name.format(setting)}_high": each.high for setting, each in intervals.items()}
 
 
 def _worst_images(report: EvaluationReport, samples: Sequence[Sample]) -> list[SheetItem]:

@@ -66,10 +66,15 @@ def compare(summary: Mapping[str, Mapping[str, float]]) -> str:
     if abs(gap) < 0.005:
         return f"student and teacher reach the same mean AP ({student:.2f})"
     winner, loser = ("teacher", "student") if gap > 0 else ("student", "teacher")
-    return (
+    sentence = (
         f"the {winner} is better: mean AP {max(student, teacher):.2f} against the {loser}'s "
         f"{min(student, teacher):.2f}, by {abs(gap):.2f} points"
     )
+    bounds = [summary["student"].get(f"val/ap_mean_over_teacher_{end}") for end in ("low", "high")]
+    if None in bounds:
+        return sentence
+    low, high = sorted(-100 * bound if gap > 0 else 100 * bound for bound in bounds if bound is not None)
+    return f"{sentence} (95 % interval over the images {low:.2f} to {high:.2f})"
 
 
 def describe_training(distill: DistillConfig) -> str:
@@ -80,9 +85,17 @@ def describe_training(distill: DistillConfig) -> str:
         if distill.enabled
         else "trained without a teacher"
     )
+    start = {
+        "pruned": "started as the pruned teacher",
+        "copied": "backbone started as the teacher's",
+        "random": "started at random",
+    }[distill.start]
+    if distill.initial_weights is not None:
+        start = f"started from {distill.initial_weights}"
     return (
-        f"{how}, {train.epochs} epochs of {train.image_size_px} px crops, batch {train.batch_size}, "
-        f"{train.optimizer} {train.lr:g}, seed {train.seed}"
+        f"{how}, {start}, {distill.frozen_stages} of its stages frozen, {train.epochs} epochs of "
+        f"{train.image_size_px} px crops, batch {train.batch_size}, {train.optimizer} {train.lr:g}, "
+        f"seed {train.seed}"
     )
 
 
@@ -98,6 +111,7 @@ def model_card(
         *_facts_table(facts),
         "",
     ]
+    lines += [f"AP in percent. {INTERVALS_NOTE}", ""]
     lines += ["| metric | student | teacher |", "|---|---|---|"]
     lines += [f"| {label} | {student} | {teacher} |" for label, student, teacher in metric_rows(summary)]
     lines += ["", "## By what the face is like", SLICES_NOTE, ""]
@@ -107,6 +121,10 @@ def model_card(
     return "\n".join(lines)
 
 
+INTERVALS_NOTE = (
+    "In brackets 95 % intervals over the images (1,000 draws): where the number would lie with other images "
+    "of the same kind. They do not cover another training."
+)
 SLICES_NOTE = (
     "AP in percent at an overlap of 0.5. Other faces than those of a row are ignored; false detections count "
     "in every row, so rows are for comparing networks, not for comparing faces. The last column is the mean "
@@ -139,7 +157,7 @@ TERMS = {
 def metric_rows(summary: Mapping[str, Mapping[str, float]]) -> list[tuple[str, str, str]]:
     """Label, student's and teacher's value as text; a dash where there is none."""
     student, teacher = summary["student"], summary["teacher"]
-    rows = [(label, _percent(student.get(key)), _percent(teacher.get(key))) for key, label in AP_ROWS]
+    rows = [(label, _with_bounds(student, key), _with_bounds(teacher, key)) for key, label in AP_ROWS]
     return rows + [(label, _plain(student.get(key)), _plain(teacher.get(key))) for key, label in COST_ROWS]
 
 
@@ -173,6 +191,14 @@ def slice_label(name: str) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _with_bounds(metrics: Mapping[str, float], key: str) -> str:
+    """A percentage, and the ends of its interval where they are known."""
+    low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
+    if low is None or high is None:
+        return _percent(metrics.get(key))
+    return f"{_percent(metrics.get(key))} ({_percent(low)} to {_percent(high)})"
 
 
 def _plain(value: float | None) -> str:
@@ -222,6 +248,7 @@ def _page(
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>FeatherFace report</title><style>{STYLE}</style><h1>FeatherFace report</h1>"
         f"<p class=verdict>{html.escape(verdict[0].upper() + verdict[1:])}.</p><table>{fact_rows}</table>"
+        f"<p>AP in percent. {html.escape(INTERVALS_NOTE)}</p>"
         f"<table><tr><th>metric</th><th>student</th><th>teacher</th></tr>{rows}</table>"
         f"<h2>By what the face is like</h2><p>{html.escape(SLICES_NOTE)}</p><table><tr><th>faces</th>"
         f"<th>number</th><th>student</th><th>teacher</th><th>landmarks</th></tr>{slices}</table>{pictures}</html>\n"
