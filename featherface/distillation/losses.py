@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from featherface.losses.multibox import select_hardest
+from featherface.losses.classification import select_hardest
 from featherface.parallel import sum_over_processes
 from featherface.shapes import Float
 from featherface.structures import HeadOutputs

@@ -1,4 +1,4 @@
-"""The training loss of a detector: classification with hard negatives, boxes and landmarks of the positives.
+"""The training loss of a detector: classification, boxes and landmarks of the positives.
 
 Nothing here weighs the three parts against each other; whoever trains does.
 """
@@ -9,20 +9,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from featherface.geometry import encode_boxes, encode_landmarks
-from featherface.losses.matching import BACKGROUND, FACE, Matches, match_priors
+from featherface.geometry import encode_landmarks
+from featherface.losses.boxes import BOX_DISTANCES, predicted_iou
+from featherface.losses.classification import focal_loss, hard_negative_loss, quality_focal_loss
+from featherface.losses.matching import FACE, Matches, match_priors
 from featherface.parallel import sum_over_processes
-from featherface.shapes import Bool, Float, Int64
+from featherface.shapes import Float
 from featherface.structures import HeadOutputs, Targets
+
+CLS_LOSSES = ("hard_negatives", "focal", "quality_focal")
 
 
 class MultiboxLosses(NamedTuple):
     """Three scalars with gradients, each per positive prior."""
 
     cls: Tensor
-    """Cross entropy of positives and hard negatives."""
+    """As the chosen one of `classification` has it."""
     box: Tensor
-    """Smooth L1 of the four encoded coordinates, summed over them."""
+    """As `boxes.BOX_DISTANCES` has it."""
     landmark: Tensor
     """Smooth L1 of the ten encoded coordinates, summed over them, per positive whose face has landmarks."""
 
@@ -36,6 +40,8 @@ def multibox_loss(
     min_priors_per_face: int = 1,
     negatives_per_positive: float = 7.0,
     min_negatives: int = 16,
+    cls: str = "hard_negatives",
+    box: str = "smooth_l1",
     matches: Matches | None = None,
 ) -> MultiboxLosses:
     """Loss of a batch; all parts and their gradients are finite for finite outputs, also without any face.
@@ -46,12 +52,14 @@ def multibox_loss(
         targets: ground truth in input pixels.
         match_iou_threshold: see `match_priors`; not used if `matches` is given, like the next.
         min_priors_per_face: see there.
-        negatives_per_positive: how many of an image's hardest negatives count, for each of its positives.
-        min_negatives: how many count at least, so that images without a face teach what is none.
+        negatives_per_positive: see `classification.hard_negative_loss`, like the next.
+        min_negatives: see there.
+        cls: one of `CLS_LOSSES`, see `classification`.
+        box: one of `boxes.BOX_DISTANCES`.
         matches: from `match_priors`, where somebody needs them as well.
 
     Raises:
-        ValueError: outputs and priors differ in number.
+        ValueError: outputs and priors differ in number, or there is no such loss.
 
     Reference:
         SSD, arXiv:1512.02325, section 2.2; RetinaFace, arXiv:1905.00641, section 3.1.
@@ -75,21 +83,26 @@ def multibox_loss(
     num_positives = image_idx.numel()
 
     face_margin = outputs.cls_logits[..., 1] - outputs.cls_logits[..., 0]  # (B, P)
-    is_negative = select_hardest(
-        face_margin.detach(),
-        is_candidate=matches.labels == BACKGROUND,
-        num_per_image=(is_positive.sum(dim=1) * negatives_per_positive)
-        .ceil()
-        .long()
-        .clamp(min=min_negatives),
+    found = (
+        outputs.box_deltas[image_idx, prior_idx],
+        positive_priors,
+        targets.gt_boxes_xyxy[image_idx, gt_idx],
     )
-    # With two classes the cross entropy is the softplus of the difference of the logits.
-    cls_loss = (
-        F.softplus(-face_margin[image_idx, prior_idx]).sum() + F.softplus(face_margin[is_negative]).sum()
-    )
-
-    box_targets = encode_boxes(targets.gt_boxes_xyxy[image_idx, gt_idx], positive_priors)
-    box_loss = F.smooth_l1_loss(outputs.box_deltas[image_idx, prior_idx], box_targets, reduction="sum")
+    match cls:
+        case "hard_negatives":
+            cls_loss = hard_negative_loss(
+                face_margin,
+                matches.labels,
+                negatives_per_positive=negatives_per_positive,
+                min_negatives=min_negatives,
+            )
+        case "focal":
+            cls_loss = focal_loss(face_margin, matches.labels)
+        case "quality_focal":
+            cls_loss = quality_focal_loss(face_margin, matches.labels, predicted_iou(*found))
+        case _:
+            raise ValueError(f"cls must be one of {', '.join(CLS_LOSSES)}, got {cls!r}")
+    box_loss = BOX_DISTANCES[box](*found).sum()
 
     has_landmarks = targets.has_landmarks[image_idx, gt_idx]
     image_idx, prior_idx, gt_idx = image_idx[has_landmarks], prior_idx[has_landmarks], gt_idx[has_landmarks]
@@ -102,16 +115,3 @@ def multibox_loss(
     counts = cls_loss.new_tensor((num_positives, num_positives, image_idx.numel()))
     sums = sum_over_processes(torch.stack((cls_loss, box_loss, landmark_loss, *counts)))
     return MultiboxLosses(*(sums[:3] / sums[3:].clamp(min=1)))
-
-
-def select_hardest(
-    difficulty: Float[Tensor, "B P"],
-    *,
-    is_candidate: Bool[Tensor, "B P"],
-    num_per_image: Int64[Tensor, " B"],
-) -> Bool[Tensor, "B P"]:
-    """Mark the `num_per_image` most difficult candidates of each image, or all where there are fewer."""
-    num_kept = min(int(num_per_image.max()), difficulty.shape[1])
-    ranked = difficulty.masked_fill(~is_candidate, -torch.inf).topk(num_kept, dim=1)
-    is_kept = torch.arange(num_kept, device=difficulty.device) < num_per_image[:, None]  # (B, num_kept)
-    return torch.zeros_like(is_candidate).scatter_(1, ranked.indices, is_kept) & is_candidate

@@ -33,6 +33,16 @@ class TaskSettings(Protocol):
         ...
 
     @property
+    def cls(self) -> str:
+        """Of `multibox_loss`, like the next."""
+        ...
+
+    @property
+    def box(self) -> str:
+        """See there."""
+        ...
+
+    @property
     def box_weight(self) -> float:
         """Factor of the box loss."""
         ...
@@ -67,6 +77,8 @@ def task_losses(
         match_iou_threshold=settings.match_iou_threshold,
         min_priors_per_face=settings.min_priors_per_face,
         negatives_per_positive=settings.negatives_per_positive,
+        cls=settings.cls,
+        box=settings.box,
     )
     return {
         "cls": losses.cls * settings.cls_weight,

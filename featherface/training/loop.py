@@ -65,7 +65,7 @@ class EpochReport:
     losses: dict[str, float]
     """Means over the steps, and their sum as `loss`."""
     images_per_s: float
-    """Of the part of the epoch since the last restart; 0 if nothing was left of it."""
+    """Of all processes, in the part of the epoch since the last restart; 0 if nothing was left of it."""
     averaged: nn.Module
     """The running average of the weights, in evaluation mode: the network to validate and keep."""
 
@@ -188,7 +188,8 @@ def _fit_epoch(
             if time.monotonic() - last_kept >= every_s and run.batch_idx < steps:
                 keep()
                 last_kept = time.monotonic()
-    return num_images / max(time.perf_counter() - started, 1e-9)
+    # The other processes' parts of the batches are as large, but for a remainder.
+    return num_processes() * num_images / max(time.perf_counter() - started, 1e-9)
 
 
 class _StepLosses(nn.Module):

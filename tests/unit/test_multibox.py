@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from featherface.geometry import encode_boxes, encode_landmarks
+from featherface.losses.classification import select_hardest
 from featherface.losses.matching import Matches, match_priors
-from featherface.losses.multibox import MultiboxLosses, multibox_loss, select_hardest
+from featherface.losses.multibox import MultiboxLosses, multibox_loss
 from featherface.structures import HeadOutputs, Targets
 
 PRIORS = torch.tensor(
