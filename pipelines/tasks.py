@@ -18,7 +18,7 @@ from featherface.stages.base import Workspace
 from featherface.stages.tracked import FAILURE_FILE, FLOW_RUN_VARIABLE, PARENT_RUN_VARIABLE
 from featherface.tracking import runs
 from featherface.tracking.provenance import DATA_MD5, stage_lock_md5
-from featherface.tracking.registry import ModelRegistry
+from featherface.tracking.registry import ChampionChangedError, ModelRegistry
 from featherface.tracking.versions import RegisteredVersion
 from pipelines import dvc_commands
 from pipelines.gate import Decision, Metrics, judge
@@ -104,16 +104,22 @@ def register(root: Path, run_id: str, tags: dict[str, str]) -> tuple[str, bool]:
 def judge_and_promote(version: str, gate: PromoteConfig) -> Decision:
     """Compare a version with the champion, move the aliases if it passes, note the decision on it."""
     registry = ModelRegistry()
-    champion = registry.current_champion()
-    if champion is not None and champion.version == version:
-        return Decision(promoted=True, reasons=(f"version {version} is the champion already",))
-    challenger = registry.get(version)
-    decision = judge(gate_metrics(challenger), gate_metrics(champion) if champion is not None else None, gate)
-    if decision.promoted:
-        registry.promote(version, decision.reasons)
-    else:
-        registry.record_rejection(version, decision.reasons)
-    return decision
+    while True:
+        champion = registry.current_champion()
+        if champion is not None and champion.version == version:
+            return Decision(promoted=True, reasons=(f"version {version} is the champion already",))
+        challenger = gate_metrics(registry.get(version))
+        decision = judge(challenger, gate_metrics(champion) if champion is not None else None, gate)
+        if not decision.promoted:
+            registry.record_rejection(version, decision.reasons)
+            return decision
+        try:
+            registry.promote(
+                version, decision.reasons, judged_against=champion.version if champion is not None else None
+            )
+        except ChampionChangedError:
+            continue  # another promotion was faster: judge against its champion
+        return decision
 
 
 def gate_metrics(version: RegisteredVersion) -> Metrics:

@@ -46,12 +46,18 @@ def rollback(reason: REASON = "rolled back by hand", root: ROOT = Path()) -> Non
 
 @app.command()
 def history(root: ROOT = Path()) -> None:
-    """Show every move of the champion, oldest first."""
-    for entry in _registry(root).history():
+    """Show every move of the champion, oldest first; ends with 1 if somebody changed the record."""
+    registry = _registry(root)
+    for entry in registry.history():
         reasons = "; ".join(entry.reasons)
-        typer.echo(
-            f"{entry.at[:19]}Z  {entry.action:<9} {entry.previous or '-'} -> {entry.version}  {reasons}"
-        )
+        ap = "-" if entry.mean_ap is None else f"{100 * entry.mean_ap:.2f}"
+        moved = f"{entry.previous or '-'} -> {entry.version}"
+        typer.echo(f"{entry.at[:19]}Z  {entry.action:<9} {moved:<9} mean AP {ap:<6} {entry.actor}  {reasons}")
+    problems = registry.check_history()
+    for problem in problems:
+        typer.echo(f"error: {problem}", err=True)
+    if problems:
+        raise typer.Exit(1)
 
 
 @app.command()

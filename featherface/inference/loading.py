@@ -2,7 +2,7 @@
 
 The registry lives in a higher layer, so it is found by name: a package that understands `scheme:/...`
 addresses announces a function `(uri) -> Path` as an entry point of that scheme's name in the group
-`featherface.model_resolvers`; ours is `models = featherface.tracking.registry:download_model`.
+`featherface.model_resolvers`; ours is `models = featherface.tracking.download:download_model`.
 """
 
 from __future__ import annotations

@@ -1,23 +1,29 @@
 """Who was champion when: an append-only record beside the models, because MLflow forgets where an alias was.
 
 Every entry is a tag of the registered model under a key that is never used twice, so the record lives, moves
-and is backed up with the registry itself.
+and is backed up with the registry itself. Each entry holds the digest of the one before: who edits, removes
+or adds one in the middle breaks the chain, and `broken_links` says where. What is done to the last entry
+shows beside the copy in the artifact store, see `ledger_copy`.
 """
 
 from __future__ import annotations
 
+import getpass
+import hashlib
 import json
+import socket
 import uuid
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Literal
 
 from mlflow import MlflowClient
 
 PREFIX = "ledger/"
 
-Action = Literal["promote", "rollback", "observe"]
+Action = Literal["promote", "rollback", "observe", "withdraw"]
 
 
 @dataclass(frozen=True)
@@ -27,17 +33,53 @@ class LedgerEntry:
     at: str
     """UTC, ISO 8601 with microseconds: sorts as text."""
     action: Action
-    """`observe`: the alias was found where the ledger has it not: moved by hand, or a promotion broke off."""
+    """`observe`: the alias was found where the ledger has it not: moved by hand, or a promotion broke off.
+    `withdraw`: the new champion failed its smoke test, and the old one took its place again."""
     version: str
     """The champion from then on."""
     previous: str | None
     """The champion until then."""
     reasons: tuple[str, ...] = ()
+    actor: str = ""
+    """User and machine."""
+    onnx_sha256: str = ""
+    """Of the version's file."""
+    mean_ap: float | None = None
+    """Of the version, as it was measured before it was registered."""
+    follows: str | None = None
+    """Digest of the entry before; empty for the first one, None in entries from before there was a chain."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that the entry says."""
+        return hashlib.sha256(_to_json(self).encode()).hexdigest()
+
+
+def broken_links(entries: Sequence[LedgerEntry]) -> list[str]:
+    """A sentence for each place where the chain is broken; empty if it is whole.
+
+    Args:
+        entries: the ledger, oldest first. Entries from before there was a chain may stand at its beginning.
+    """
+    if not entries:
+        return []
+    problems = []
+    if entries[0].follows:
+        problems.append(f"what came before the entry of {entries[0].at} is gone")
+    for earlier, entry in pairwise(entries):
+        if entry.follows is None and earlier.follows is None:
+            continue
+        if entry.follows != earlier.digest:
+            problems.append(
+                f"the entry of {entry.at} does not follow that of {earlier.at}: one of them was edited, or "
+                "one between them removed or added"
+            )
+    return problems
 
 
 def read_ledger(tags: Mapping[str, str]) -> list[LedgerEntry]:
     """All entries among the tags of a registered model, oldest first."""
-    return [_parse(tags[key]) for key in sorted(tags) if key.startswith(PREFIX)]
+    return [parse_entry(tags[key]) for key in sorted(tags) if key.startswith(PREFIX)]
 
 
 def append(
@@ -48,14 +90,48 @@ def append(
     version: str,
     previous: str | None,
     reasons: Iterable[str] = (),
+    onnx_sha256: str = "",
+    mean_ap: float | None = None,
+    after: Sequence[LedgerEntry] = (),
 ) -> LedgerEntry:
-    """Add an entry, now."""
-    at = datetime.now(UTC).isoformat(timespec="microseconds")
-    entry = LedgerEntry(at, action, version, previous, tuple(reasons))
-    # Two processes may append in the same microsecond.
-    key = f"{PREFIX}{at.replace('+00:00', 'Z')}-{uuid.uuid4().hex[:6]}"
-    client.set_registered_model_tag(name, key, json.dumps(asdict(entry)))
+    """Add an entry, now; the caller sees to it that nobody else does so at the same time.
+
+    Args:
+        client: where.
+        name: the registered model.
+        action: what happened.
+        version: the champion from now on.
+        previous: the champion until now.
+        reasons: why.
+        onnx_sha256: of the version's file.
+        mean_ap: of the version.
+        after: the ledger until now.
+    """
+    last = after[-1] if after else None
+    entry = LedgerEntry(
+        at=_later_than(last),
+        action=action,
+        version=version,
+        previous=previous,
+        reasons=tuple(reasons),
+        actor=actor(),
+        onnx_sha256=onnx_sha256,
+        mean_ap=mean_ap,
+        follows=last.digest if last else "",
+    )
+    # A key of its own, whatever the clocks of two machines say.
+    key = f"{PREFIX}{entry.at.replace('+00:00', 'Z')}-{uuid.uuid4().hex[:6]}"
+    client.set_registered_model_tag(name, key, _to_json(entry))
     return entry
+
+
+def actor() -> str:
+    """Who acts: user and machine."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container may run as a user without a name
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
 
 
 def champions(entries: Iterable[LedgerEntry]) -> list[str]:
@@ -89,6 +165,19 @@ def champions_before(entries: Iterable[LedgerEntry], version: str, existing: Con
     return [each for each in below if each in existing and each != version]
 
 
-def _parse(text: str) -> LedgerEntry:
+def _later_than(last: LedgerEntry | None) -> str:
+    """Now; but never before the last entry, which a machine with a fast clock may have written."""
+    now = datetime.now(UTC)
+    if last is not None:
+        now = max(now, datetime.fromisoformat(last.at) + timedelta(microseconds=1))
+    return now.isoformat(timespec="microseconds")
+
+
+def _to_json(entry: LedgerEntry) -> str:
+    return json.dumps(asdict(entry), sort_keys=True)
+
+
+def parse_entry(text: str) -> LedgerEntry:
+    """An entry from the JSON that it is kept as."""
     fields = json.loads(text)
     return LedgerEntry(**{**fields, "reasons": tuple(fields["reasons"])})

@@ -7,20 +7,22 @@ one to be judged. This module only acts; whether a challenger is good enough is 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from mlflow import MlflowClient, artifacts
+from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from featherface.errors import ModelError
 from featherface.inference.weights import sha256_of
 from featherface.tracking import ledger
-from featherface.tracking.connection import tracking_uri
-from featherface.tracking.packaging import ONNX_NAME, log_model
+from featherface.tracking.download import fetch_version
+from featherface.tracking.ledger_copy import compare_copy, copy_missing
+from featherface.tracking.packaging import log_model
+from featherface.tracking.smoke import smoke_test
+from featherface.tracking.turns import turn
 from featherface.tracking.versions import (
     CHALLENGER,
     CHAMPION,
@@ -34,7 +36,12 @@ from featherface.tracking.versions import (
     readable_errors,
 )
 
-_MODEL_URI = re.compile(r"models:/(?P<name>[^@/]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
+ANY_CHAMPION = "any"
+"""What a version was judged against does not matter: a person decides."""
+
+
+class ChampionChangedError(ModelError):
+    """The champion is another one than a version was judged against."""
 
 
 class _Snapshot(NamedTuple):
@@ -98,27 +105,45 @@ class ModelRegistry:
         """
         self._tag_decision(self._find(version).version, "rejected", reasons)
 
-    def promote(self, version: str, reasons: Iterable[str] = ()) -> None:
+    def promote(
+        self, version: str, reasons: Iterable[str] = (), *, judged_against: str | None = ANY_CHAMPION
+    ) -> None:
         """Move `champion` to a version; the champion until now becomes `previous_champion`.
 
-        The calls are ordered so that a crash between any two leaves a champion, and repeating the promotion
-        finishes it.
+        One process at a time does this. The new champion is loaded and run once; if it fails, the old one
+        takes its place again. The calls are ordered so that a crash between any two leaves a champion, and
+        repeating the promotion finishes it.
+
+        Args:
+            version: what becomes the champion.
+            reasons: why, for the ledger.
+            judged_against: the champion that it was compared with, None if there was none: if another one
+                came in between, nothing is moved. Without it that is not asked.
 
         Raises:
-            ModelError: there is no such version.
+            ChampionChangedError: the champion is not the one that the version was judged against.
+            ModelError: there is no such version, it failed its smoke test, or others are moving the aliases.
         """
         reasons = tuple(reasons)
         target = str(self._find(version).version)
-        snapshot = self._snapshot() or _Snapshot({}, [])
-        old = self._reconcile(snapshot)
-        if old != target:
-            if old is not None:
-                self._client.set_registered_model_alias(self.name, PREVIOUS_CHAMPION, old)
-            self._client.set_registered_model_alias(self.name, CHAMPION, target)
-            ledger.append(self._client, self.name, "promote", version=target, previous=old, reasons=reasons)
-        if snapshot.aliases.get(CHALLENGER) == target:
-            self._client.delete_registered_model_alias(self.name, CHALLENGER)
-        self._tag_decision(target, "promoted", reasons)
+        with turn(self._client, self.name):
+            snapshot = self._snapshot() or _Snapshot({}, [])
+            old = self._reconcile(snapshot)
+            if judged_against not in (ANY_CHAMPION, old) and old != target:
+                raise ChampionChangedError(
+                    f"version {target} was judged against champion {judged_against or '(none)'}, but version "
+                    f"{old or '(none)'} is the champion now; judge it again"
+                )
+            if old != target:
+                if old is not None:
+                    self._client.set_registered_model_alias(self.name, PREVIOUS_CHAMPION, old)
+                self._client.set_registered_model_alias(self.name, CHAMPION, target)
+                self._note(snapshot, "promote", target, previous=old, reasons=reasons)
+                self._withdraw_if_broken(target, snapshot)
+            if snapshot.aliases.get(CHALLENGER) == target:
+                self._client.delete_registered_model_alias(self.name, CHALLENGER)
+            self._tag_decision(target, "promoted", reasons)
+            copy_missing(self._client, self.name, snapshot.entries)
 
     def rollback(self, reasons: Iterable[str] = ()) -> str:
         """Make the previous champion the champion again; the one before it becomes `previous_champion`.
@@ -129,7 +154,12 @@ class ModelRegistry:
         Raises:
             ModelError: there is no previous champion.
         """
-        reasons = tuple(reasons)
+        if self._snapshot() is None:
+            raise ModelError(f"model '{self.name}' has no champion, so there is nothing to roll back")
+        with turn(self._client, self.name):
+            return self._roll_back(tuple(reasons))
+
+    def _roll_back(self, reasons: tuple[str, ...]) -> str:
         snapshot = self._snapshot() or _Snapshot({}, [])
         current = self._reconcile(snapshot)
         if current is None:
@@ -147,17 +177,14 @@ class ModelRegistry:
                 "`featherface registry list` shows what `featherface registry promote VERSION` can take"
             )
         self._client.set_registered_model_alias(self.name, CHAMPION, target)
-        snapshot.entries.append(
-            ledger.append(
-                self._client, self.name, "rollback", version=target, previous=current, reasons=reasons
-            )
-        )
+        self._note(snapshot, "rollback", target, previous=current, reasons=reasons)
         below = ledger.champions_before(snapshot.entries, target, existing)
         if below:
             self._client.set_registered_model_alias(self.name, PREVIOUS_CHAMPION, below[-1])
         elif marked is not None:
             self._client.delete_registered_model_alias(self.name, PREVIOUS_CHAMPION)
         self._tag_decision(current, "rolled_back", reasons)
+        copy_missing(self._client, self.name, snapshot.entries)
         return target
 
     def get(self, version: str) -> RegisteredVersion:
@@ -195,6 +222,11 @@ class ModelRegistry:
         """Every move of the champion, oldest first."""
         snapshot = self._snapshot()
         return snapshot.entries if snapshot else []
+
+    def check_history(self) -> list[str]:
+        """A sentence for each entry of the ledger that was edited, removed or added; empty if it is whole."""
+        entries = self.history()
+        return [*ledger.broken_links(entries), *compare_copy(self._client, self.name, entries)]
 
     def delete_version(self, version: str) -> None:
         """Delete a version that no alias points to.
@@ -245,54 +277,61 @@ class ModelRegistry:
         stack = ledger.champions(snapshot.entries)
         known = stack[-1] if stack else None
         if current is not None and current != known:
-            entry = ledger.append(self._client, self.name, "observe", version=current, previous=known)
-            snapshot.entries.append(entry)
+            self._note(snapshot, "observe", current, previous=known)
         return current
+
+    def _note(
+        self,
+        snapshot: _Snapshot,
+        action: ledger.Action,
+        version: str,
+        *,
+        previous: str | None,
+        reasons: tuple[str, ...] = (),
+    ) -> None:
+        described = self.get(version)
+        entry = ledger.append(
+            self._client,
+            self.name,
+            action,
+            version=version,
+            previous=previous,
+            reasons=reasons,
+            onnx_sha256=described.tags.get(ONNX_SHA256, ""),
+            mean_ap=described.metrics.get("val/ap_mean"),
+            after=snapshot.entries,
+        )
+        snapshot.entries.append(entry)
+
+    def _withdraw_if_broken(self, target: str, snapshot: _Snapshot) -> None:
+        """Run the new champion once; snapshot holds the aliases from before it.
+
+        Raises:
+            ModelError: it failed, and the aliases are as they were.
+        """
+        found = self._find(target)
+        if ONNX_SHA256 not in found.tags:  # registered from outside: there is nothing that we could run
+            return
+        try:
+            smoke_test(fetch_version(self._client, found, what=f"version {target} of '{self.name}'"))
+        except ModelError as error:
+            old = snapshot.aliases.get(CHAMPION)
+            for alias in (PREVIOUS_CHAMPION, CHAMPION):
+                before = snapshot.aliases.get(alias)
+                if before is not None:
+                    self._client.set_registered_model_alias(self.name, alias, before)
+                else:
+                    self._client.delete_registered_model_alias(self.name, alias)
+            reason = f"failed its smoke test: {error}"
+            if old is not None:
+                self._note(snapshot, "withdraw", old, previous=target, reasons=(reason,))
+            self._tag_decision(target, "rejected", (reason,))
+            copy_missing(self._client, self.name, snapshot.entries)
+            raise ModelError(
+                f"version {target} of '{self.name}' {reason}; "
+                f"{f'version {old} is the champion again' if old else 'there is no champion, as before'}"
+            ) from error
 
     def _tag_decision(self, version: str, status: str, reasons: Iterable[str]) -> None:
         for key, value in ((STATUS, status), (REASONS, json.dumps(list(reasons)))):
             self._client.set_model_version_tag(self.name, version, key, value)
-
-
-def download_model(uri: str, *, root: Path = Path()) -> Path:
-    """The ONNX file of a registered model, on this machine.
-
-    A file of a store on this machine is used where it lies; a server's is fetched into a temporary folder.
-
-    Args:
-        uri: `models:/featherface@champion` or `models:/featherface/3`.
-        root: the workspace whose registry is asked where `MLFLOW_TRACKING_URI` names none.
-
-    Raises:
-        ModelError: no such address, registry, model, alias or version, or the file is not the registered one.
-    """
-    match = _MODEL_URI.fullmatch(uri)
-    if match is None:
-        raise ModelError(
-            f"'{uri}' is no model address; use models:/featherface@champion or models:/featherface/3"
-        )
-    store = tracking_uri(root)
-    database = Path(store.removeprefix("sqlite:///"))
-    if store.startswith("sqlite:///") and not database.exists():
-        # MLflow would lay out an empty database only to say that the model is not in it.
-        raise ModelError(
-            f"{uri}: no registry at {database}; run `featherface pipeline`, or set MLFLOW_TRACKING_URI"
-        )
-    name = match["name"]
-    with readable_errors(uri):
-        client = MlflowClient(store, store)
-        aliases = client.get_registered_model(name).aliases
-        if match["alias"] is not None and match["alias"] not in aliases:
-            known = ", ".join(sorted(aliases)) or "none"
-            raise ModelError(
-                f"{uri}: model '{name}' has no alias '{match['alias']}', it has: {known}; "
-                "`featherface registry list` shows its versions"
-            )
-        version = client.get_model_version(name, str(match["version"] or aliases[match["alias"]]))
-        # Not `models:/...`: such an address MLflow looks up in its default store, whatever it is told here.
-        folder = client.get_model_version_download_uri(name, version.version)
-        file = artifacts.download_artifacts(f"{folder}/artifacts/{ONNX_NAME}", tracking_uri=store)
-        expected = version.tags.get(ONNX_SHA256)
-        if expected is not None and sha256_of(Path(file)) != expected:
-            raise ModelError(f"{uri}: {file} is not the file that was registered; register the export again")
-    return Path(file)

@@ -21,9 +21,10 @@ from onnx import TensorProto, helper
 from featherface.errors import ModelError
 from featherface.tracking import ledger
 from featherface.tracking.connection import experiment_id
+from featherface.tracking.download import download_model
 from featherface.tracking.ledger import LedgerEntry, champions
 from featherface.tracking.packaging import FACE_COLUMNS, save_pyfunc
-from featherface.tracking.registry import ModelRegistry, download_model
+from featherface.tracking.registry import ModelRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = {"val/ap_easy": 0.9, "val/ap_hard": 0.6}

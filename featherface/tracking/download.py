@@ -1,0 +1,78 @@
+"""A registered model's file, on this machine."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mlflow import MlflowClient, artifacts
+from mlflow.entities.model_registry import ModelVersion
+
+from featherface.errors import ModelError
+from featherface.inference.weights import sha256_of
+from featherface.tracking.connection import tracking_uri
+from featherface.tracking.packaging import ONNX_NAME
+from featherface.tracking.versions import ONNX_SHA256, readable_errors
+
+_MODEL_URI = re.compile(r"models:/(?P<name>[^@/]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
+
+
+def download_model(uri: str, *, root: Path = Path()) -> Path:
+    """The ONNX file of a registered model, on this machine.
+
+    A file of a store on this machine is used where it lies; a server's is fetched into a temporary folder.
+
+    Args:
+        uri: `models:/featherface@champion` or `models:/featherface/3`.
+        root: the workspace whose registry is asked where `MLFLOW_TRACKING_URI` names none.
+
+    Raises:
+        ModelError: no such address, registry, model, alias or version, or the file is not the registered one.
+    """
+    match = _MODEL_URI.fullmatch(uri)
+    if match is None:
+        raise ModelError(
+            f"'{uri}' is no model address; use models:/featherface@champion or models:/featherface/3"
+        )
+    store = tracking_uri(root)
+    database = Path(store.removeprefix("sqlite:///"))
+    if store.startswith("sqlite:///") and not database.exists():
+        # MLflow would lay out an empty database only to say that the model is not in it.
+        raise ModelError(
+            f"{uri}: no registry at {database}; run `featherface pipeline`, or set MLFLOW_TRACKING_URI"
+        )
+    name = match["name"]
+    with readable_errors(uri):
+        client = MlflowClient(store, store)
+        aliases = client.get_registered_model(name).aliases
+        if match["alias"] is not None and match["alias"] not in aliases:
+            known = ", ".join(sorted(aliases)) or "none"
+            raise ModelError(
+                f"{uri}: model '{name}' has no alias '{match['alias']}', it has: {known}; "
+                "`featherface registry list` shows its versions"
+            )
+        version = client.get_model_version(name, str(match["version"] or aliases[match["alias"]]))
+    return fetch_version(client, version, what=uri)
+
+
+def fetch_version(client: MlflowClient, version: ModelVersion, *, what: str) -> Path:
+    """The ONNX file of a version, on this machine, and surely the one that was registered.
+
+    Args:
+        client: of the store that has it.
+        version: as this client found it.
+        what: it is called in errors.
+
+    Raises:
+        ModelError: it cannot be had, or is not the registered one.
+    """
+    with readable_errors(what):
+        # Not `models:/...`: such an address MLflow looks up in its default store, whatever it is told here.
+        folder = client.get_model_version_download_uri(version.name, version.version)
+        file = Path(
+            artifacts.download_artifacts(f"{folder}/artifacts/{ONNX_NAME}", tracking_uri=client.tracking_uri)
+        )
+    expected = version.tags.get(ONNX_SHA256)
+    if expected is not None and sha256_of(file) != expected:
+        raise ModelError(f"{what}: {file} is not the file that was registered; register the export again")
+    return file

@@ -1,0 +1,101 @@
+"""Taking turns: one process at a time moves the aliases of a model, on however many machines they run.
+
+MLflow has no operation that compares and sets. What it has is enough: tags of one's own, which everybody can
+read. Who wants a turn writes a ticket and then looks for others; only who finds none has the turn. Of two who
+come at once the later writer always sees the earlier one's ticket, so they never both go on; who sees another
+ticket takes the own one back, waits a little and tries again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mlflow import MlflowClient
+
+from featherface.errors import ModelError
+from featherface.tracking.ledger import actor
+
+PREFIX = "turn/"
+LIFE_S = 120.0
+"""A ticket that is older is a dead process's; a turn takes seconds. Clocks may differ by less than this."""
+PATIENCE_S = 20.0
+_WAIT_S = (0.05, 0.4)
+
+_held: set[str] = set()
+_held_lock = threading.Lock()
+
+
+@contextmanager
+def turn(client: MlflowClient, name: str, *, patience_s: float = PATIENCE_S) -> Iterator[None]:
+    """Wait for the turn to change the aliases of a registered model, and give it back.
+
+    Args:
+        client: where.
+        name: the registered model; it must exist.
+        patience_s: how long to wait for others.
+
+    Raises:
+        ModelError: others had the turn for longer.
+    """
+    ticket = f"{PREFIX}{uuid.uuid4().hex}"
+    given_up_at = time.monotonic() + patience_s
+    with _held_lock:
+        _held.add(ticket)
+    try:
+        while True:
+            client.set_registered_model_tag(name, ticket, _describe())
+            other = _living_ticket(client, name, ticket)
+            if other is None:
+                yield
+                return
+            client.delete_registered_model_tag(name, ticket)
+            if time.monotonic() > given_up_at:
+                raise ModelError(f"{other} is moving the aliases of '{name}'; try again in a minute")
+            time.sleep(random.uniform(*_WAIT_S))  # noqa: S311 - it only keeps two from waiting in step
+    finally:
+        with _held_lock:
+            _held.discard(ticket)
+        if ticket in client.get_registered_model(name).tags:
+            client.delete_registered_model_tag(name, ticket)
+
+
+def _describe() -> str:
+    return json.dumps(
+        {"actor": actor(), "host": socket.gethostname(), "pid": os.getpid(), "until": time.time() + LIFE_S}
+    )
+
+
+def _living_ticket(client: MlflowClient, name: str, own: str) -> str | None:
+    """Who else has a ticket; those of the dead are cleared away."""
+    for key, text in client.get_registered_model(name).tags.items():
+        if not key.startswith(PREFIX) or key == own:
+            continue
+        ticket = json.loads(text)
+        if _is_alive(key, ticket["host"], ticket["pid"], ticket["until"]):
+            return str(ticket["actor"])
+        client.delete_registered_model_tag(name, key)
+    return None
+
+
+def _is_alive(key: str, host: str, pid: int, until: float) -> bool:
+    if time.time() > until:
+        return False
+    if host != socket.gethostname():
+        return True
+    if pid == os.getpid():
+        return key in _held
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it lives, and is somebody else's
+        return True
+    return True

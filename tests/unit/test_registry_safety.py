@@ -1,0 +1,257 @@
+"""What keeps the registry honest: turns, smoke tests, and a ledger whose chain shows every change."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from onnx import TensorProto, helper
+
+from featherface.errors import ModelError
+from featherface.tracking import ledger, ledger_copy
+from featherface.tracking.connection import experiment_id
+from featherface.tracking.registry import ChampionChangedError, ModelRegistry
+from featherface.tracking.turns import PREFIX, turn
+
+NAME = "featherface"
+
+
+@pytest.fixture
+def registry(client: MlflowClient) -> ModelRegistry:
+    return ModelRegistry()
+
+
+@pytest.fixture
+def add_version(client: MlflowClient, tmp_path: Path) -> Callable[[], str]:
+    def add() -> str:
+        if not client.search_registered_models():
+            client.create_registered_model(NAME)
+        return str(client.create_model_version(NAME, source=(tmp_path / "none").as_uri()).version)
+
+    return add
+
+
+def ledger_tags(client: MlflowClient) -> dict[str, dict[str, Any]]:
+    tags = client.get_registered_model(NAME).tags
+    return {key: json.loads(tags[key]) for key in sorted(tags) if key.startswith(ledger.PREFIX)}
+
+
+def write_broken_detector(path: Path) -> Path:
+    """Loads, has the outputs of a detector, and answers with what is no number."""
+    shapes = {"box_deltas": [1, 0, 4], "cls_logits": [1, 0, 2], "landmark_deltas": [1, 0, 10]}
+    nodes = [
+        helper.make_node("Constant", [], [name], value=helper.make_tensor(name, TensorProto.FLOAT, shape, []))
+        for name, shape in shapes.items()
+    ]
+    inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["b", 3, "h", "w"])]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "broken", inputs, outputs), opset_imports=[helper.make_opsetid("", 18)]
+    )
+    onnx.save(model, path)
+    return path
+
+
+def test_every_entry_says_who_did_what_and_follows_the_one_before(
+    client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str]
+) -> None:
+    for _ in range(3):
+        registry.promote(add_version(), ["better"])
+    registry.rollback()
+    entries = registry.history()
+    assert [entry.follows for entry in entries] == ["", *(entry.digest for entry in entries[:-1])]
+    assert all("@" in entry.actor for entry in entries)
+    assert registry.check_history() == []
+
+
+@pytest.mark.parametrize("entry_idx", [0, 1, 2])
+def test_an_edited_entry_shows(
+    client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str], entry_idx: int
+) -> None:
+    for _ in range(3):
+        registry.promote(add_version())
+    key, fields = list(ledger_tags(client).items())[entry_idx]
+    client.set_registered_model_tag(NAME, key, json.dumps({**fields, "reasons": ["it was me"]}))
+    problems = registry.check_history()
+    assert any("differs from its copy" in problem for problem in problems)
+    assert any("does not follow" in problem for problem in problems) == (entry_idx < 2)
+
+
+@pytest.mark.parametrize("entry_idx", [0, 1, 2])
+def test_a_removed_entry_shows(
+    client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str], entry_idx: int
+) -> None:
+    for _ in range(3):
+        registry.promote(add_version())
+    client.delete_registered_model_tag(NAME, list(ledger_tags(client))[entry_idx])
+    problems = registry.check_history()
+    assert any("it was removed" in problem for problem in problems)
+    expected = {0: "is gone", 1: "does not follow"}.get(entry_idx)
+    assert expected is None or any(expected in problem for problem in problems)
+
+
+def test_a_lost_copy_shows_and_the_next_move_writes_it_again(
+    client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str]
+) -> None:
+    for _ in range(2):
+        registry.promote(add_version())
+    (run,) = client.search_runs([experiment_id(client)], "tags.`featherface.ledger` = 'featherface'")
+    folder = Path(download_artifacts(run_id=run.info.run_id, artifact_path=ledger_copy.FOLDER))
+    assert len(list(folder.iterdir())) == 2
+    client.delete_run(run.info.run_id)
+    assert registry.check_history() == ["the copy of the ledger in the artifact store is gone"]
+    registry.promote(add_version())
+    assert registry.check_history() == []
+
+
+def test_entries_from_before_the_chain_are_taken_at_its_beginning(
+    client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str]
+) -> None:
+    old = {"action": "promote", "version": "1", "previous": None, "reasons": []}
+    version = add_version()
+    client.set_registered_model_alias(NAME, "champion", version)
+    for second in (1, 2):
+        at = f"2026-01-01T00:00:0{second}.000000+00:00"
+        client.set_registered_model_tag(NAME, f"{ledger.PREFIX}{at[:26]}Z", json.dumps({**old, "at": at}))
+    registry.promote(add_version())
+    assert registry.check_history() == []
+    assert [entry.version for entry in registry.history()] == ["1", "1", "2"]
+
+
+def test_a_clock_that_runs_behind_does_not_change_the_order(
+    client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str]
+) -> None:
+    registry.promote(add_version())
+    (entry,) = registry.history()
+    ahead = ledger.LedgerEntry("2999-01-01T00:00:00.000000+00:00", "observe", "1", None, follows=entry.digest)
+    client.set_registered_model_tag(NAME, f"{ledger.PREFIX}2999", json.dumps(vars(ahead)))
+    registry.promote(add_version())
+    assert [each.version for each in registry.history()] == ["1", "1", "2"]
+    assert ledger.broken_links(registry.history()) == []
+
+
+def test_a_champion_that_cannot_detect_gives_way_to_the_old_one(
+    client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str], tmp_path: Path
+) -> None:
+    registry.promote(add_version())
+    run_id = client.create_run(experiment_id(client)).info.run_id
+    broken = write_broken_detector(tmp_path / "broken.onnx")
+    version = registry.register_student(run_id, broken, metrics={}, tags={})
+    with pytest.raises(ModelError, match=r"failed its smoke test: .*version 1 is the champion again"):
+        registry.promote(version, ["best ever"])
+    aliases = {name: str(value) for name, value in client.get_registered_model(NAME).aliases.items()}
+    assert aliases == {"champion": "1", "challenger": "2"}
+    assert registry.get("2").status == "rejected"
+    assert [entry.action for entry in registry.history()] == ["promote", "promote", "withdraw"]
+    assert registry.check_history() == []
+    with pytest.raises(ModelError, match="version 1 of 'featherface' has no champion before it"):
+        registry.rollback()
+
+
+def test_a_first_champion_that_cannot_detect_leaves_none(
+    client: MlflowClient, registry: ModelRegistry, tmp_path: Path
+) -> None:
+    run_id = client.create_run(experiment_id(client)).info.run_id
+    version = registry.register_student(
+        run_id, write_broken_detector(tmp_path / "broken.onnx"), metrics={}, tags={}
+    )
+    with pytest.raises(ModelError, match="there is no champion, as before"):
+        registry.promote(version)
+    assert registry.current_champion() is None
+
+
+def test_a_version_judged_against_another_champion_is_not_promoted(
+    registry: ModelRegistry, add_version: Callable[[], str]
+) -> None:
+    registry.promote(add_version())
+    late = add_version()
+    registry.promote(add_version(), judged_against="1")
+    with pytest.raises(ChampionChangedError, match=r"version 2 was judged against champion 1, but version 3"):
+        registry.promote(late, judged_against="1")
+    with pytest.raises(ChampionChangedError, match=r"against champion \(none\)"):
+        registry.promote(late, judged_against=None)
+    registry.promote(late, judged_against="3")
+    registry.promote("3")  # a person may do as they please
+
+
+def test_who_has_the_turn_keeps_others_waiting_until_they_are_told(
+    client: MlflowClient, add_version: Callable[[], str]
+) -> None:
+    add_version()
+    told = pytest.raises(ModelError, match=r"@.* is moving the aliases of 'featherface'; try again")
+    with turn(client, NAME), told, turn(client, NAME, patience_s=0.2):
+        raise AssertionError("two have the turn")
+    with turn(client, NAME):
+        pass
+    assert not [key for key in client.get_registered_model(NAME).tags if key.startswith(PREFIX)]
+
+
+@pytest.mark.parametrize(
+    "ticket",
+    [
+        {"actor": "a@b", "host": "elsewhere", "pid": 1, "until": 1.0},
+        {"actor": "a@b", "host": os.uname().nodename, "pid": 2**22 + 1, "until": 1e12},
+        {"actor": "a@b", "host": os.uname().nodename, "pid": os.getpid(), "until": 1e12},
+    ],
+    ids=["too old", "its process is gone", "of this process, which has none"],
+)
+def test_tickets_of_the_dead_are_cleared(
+    client: MlflowClient, add_version: Callable[[], str], ticket: dict[str, Any]
+) -> None:
+    add_version()
+    client.set_registered_model_tag(NAME, f"{PREFIX}dead", json.dumps(ticket))
+    with turn(client, NAME, patience_s=0.1):
+        pass
+    assert f"{PREFIX}dead" not in client.get_registered_model(NAME).tags
+
+
+PROMOTE = """
+import sys, time
+from pathlib import Path
+from featherface.tracking.connection import configure
+from featherface.tracking.registry import ChampionChangedError, ModelRegistry
+configure(Path(sys.argv[1]))
+registry = ModelRegistry()
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    registry.promote(sys.argv[2], judged_against="1")
+    print("won")
+except ChampionChangedError as error:
+    print("told:", error)
+"""
+
+
+def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(
+    client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str], tmp_path: Path
+) -> None:
+    registry.promote(add_version())
+    rivals = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROMOTE, str(tmp_path), add_version()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for rival in rivals:
+        assert rival.stdout is not None
+        assert rival.stdout.readline() == "ready\n"
+    started = time.monotonic()
+    answers = sorted(rival.communicate("go\n", timeout=60)[0].partition(":")[0].strip() for rival in rivals)
+    assert answers == ["told", "won"], f"after {time.monotonic() - started:.1f} s"
+    assert [entry.action for entry in registry.history()] == ["promote", "promote"]
+    assert registry.check_history() == []
