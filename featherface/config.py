@@ -177,6 +177,10 @@ class PromoteConfig(Section):
     """Latency of the student over the teacher's, both through ONNX Runtime in one interleaved run."""
     max_ap_drop: Fraction = 0.005
     """How much less mean AP than the champion's, on the same data version, is still accepted."""
+    max_slice_ap_drop: Fraction = 0.03
+    """The same for the AP of faces of one height, blur, occlusion, pose and so on."""
+    min_slice_faces: Count = 200
+    """Kinds of which the validation images hold fewer faces are not compared: chance decides there."""
 
 
 class Config(Section):

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from featherface.config import PromoteConfig
 from featherface.tracking.provenance import UNKNOWN
 
 # 0.705 - 0.7 is a hair above 0.005: a difference that equals a limit as written must pass.
 _ROUNDING = 1e-9
+
+
+class Slice(NamedTuple):
+    """How well faces of one kind are found."""
+
+    ap: float
+    """In [0, 1]."""
+    num_faces: int
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,8 @@ class Metrics:
     """Greatest absolute difference between exported and eager outputs."""
     latency_ratio: float | None = None
     """Latency over the teacher's, both through ONNX Runtime in one interleaved run."""
+    slices: Mapping[str, Slice] = field(default_factory=dict)
+    """By what the face is like: `height_16_32`, `blur_heavy`, `pose_atypical`, ..."""
     data_md5: str | None = None
     """Version of the data that `mean_ap` was measured on; None or `unknown`: not known."""
 
@@ -52,7 +63,8 @@ def judge(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig) ->
 
     Every limit counts and all that are missed are named; a number that is missing, not finite or impossible
     rejects. A champion that was scored on another version of the data, or on an unknown one, cannot be
-    compared: then only the limits decide, and the reasons say so.
+    compared: then only the limits decide, and the reasons say so. A mean can hide that faces of one kind are
+    found no longer: so no kind of which there are enough faces may lose more than a limit of its own.
 
     Args:
         challenger: the new model.
@@ -62,7 +74,11 @@ def judge(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig) ->
     Returns:
         A promotion with all that was checked, or a rejection with all that failed.
     """
-    findings = [*_check_limits(challenger, gate), _compare(challenger, champion, gate)]
+    findings = [
+        *_check_limits(challenger, gate),
+        _compare(challenger, champion, gate),
+        *_compare_slices(challenger, champion, gate),
+    ]
     failures = tuple(finding.sentence for finding in findings if not finding.is_fine)
     if failures:
         return Decision(promoted=False, reasons=failures)
@@ -96,11 +112,11 @@ def _at_most(name: str, value: float | None, limit: float, *, low: float = 0) ->
 def _compare(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig) -> _Finding:
     if champion is None:
         return _Finding(True, "there is no champion yet, so the limits alone decide")
-    ours, theirs = challenger.data_md5 or UNKNOWN, champion.data_md5 or UNKNOWN
-    if UNKNOWN in (ours, theirs) or ours != theirs:
+    if not _are_comparable(challenger, champion):
         return _Finding(
             True,
-            f"the champion was scored on data version {theirs} and the challenger on {ours}: "
+            f"the champion was scored on data version {champion.data_md5 or UNKNOWN} and the challenger on "
+            f"{challenger.data_md5 or UNKNOWN}: "
             "they cannot be compared, so the limits alone decide",
         )
     if champion.mean_ap is None or not _is_possible(champion.mean_ap, high=1):
@@ -118,6 +134,35 @@ def _compare(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig)
         f"{gain:+.4f}, and a drop of {gate.max_ap_drop:.4f} is accepted"
     )
     return _Finding(gain >= -gate.max_ap_drop - _ROUNDING, sentence)
+
+
+def _compare_slices(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig) -> Iterator[_Finding]:
+    if champion is None or not _are_comparable(challenger, champion):
+        return
+    compared = 0
+    for name, theirs in champion.slices.items():
+        if theirs.num_faces < gate.min_slice_faces:
+            continue
+        compared += 1
+        ours = challenger.slices.get(name)
+        kind = f"AP of the {theirs.num_faces:,} faces of {name.replace('_', ' ')}"
+        if ours is None or not _is_possible(ours.ap, high=1):
+            yield _Finding(False, f"{kind} is {_shown(None if ours is None else ours.ap)}: measure it")
+        elif ours.ap - theirs.ap < -gate.max_slice_ap_drop - _ROUNDING:
+            yield _Finding(
+                False,
+                f"{kind} {ours.ap:.4f} against the champion's {theirs.ap:.4f} is {ours.ap - theirs.ap:+.4f}, "
+                f"and a drop of {gate.max_slice_ap_drop:.4f} is accepted",
+            )
+    if compared:
+        yield _Finding(
+            True, f"{compared} kinds of faces were compared, each within {gate.max_slice_ap_drop:.4f}"
+        )
+
+
+def _are_comparable(challenger: Metrics, champion: Metrics) -> bool:
+    versions = {challenger.data_md5 or UNKNOWN, champion.data_md5 or UNKNOWN}
+    return len(versions) == 1 and UNKNOWN not in versions
 
 
 def _is_possible(value: float, *, low: float = 0, high: float = math.inf) -> bool:

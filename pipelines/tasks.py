@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from featherface.tracking.provenance import DATA_MD5, stage_lock_md5
 from featherface.tracking.registry import ChampionChangedError, ModelRegistry
 from featherface.tracking.versions import RegisteredVersion
 from pipelines import dvc_commands
-from pipelines.gate import Decision, Metrics, judge
+from pipelines.gate import Decision, Metrics, Slice, judge
 from pipelines.outcome import StageOutcome
 
 RETRY_DELAYS_S = [5.0, 20.0]
@@ -122,6 +123,16 @@ def judge_and_promote(version: str, gate: PromoteConfig) -> Decision:
         return decision
 
 
+def _slices(metrics: Mapping[str, float]) -> dict[str, Slice]:
+    prefix = "val/faces_"
+    names_of_slices = [key.removeprefix(prefix) for key in metrics if key.startswith(prefix)]
+    return {
+        name: Slice(metrics[f"val/ap_{name}"], int(metrics[f"val/faces_{name}"]))
+        for name in sorted(names_of_slices)
+        if f"val/ap_{name}" in metrics
+    }
+
+
 def gate_metrics(version: RegisteredVersion) -> Metrics:
     """The numbers that the gate looks at, as the registry holds them; absent ones stay None."""
     params = version.metrics.get("model/params", math.nan)
@@ -131,5 +142,6 @@ def gate_metrics(version: RegisteredVersion) -> Metrics:
         file_mib=version.metrics.get("export/file_mib"),
         parity_error=version.metrics.get("export/parity_error"),
         latency_ratio=version.metrics.get("bench/latency_ratio"),
+        slices=_slices(version.metrics),
         data_md5=version.tags.get(DATA_MD5),
     )

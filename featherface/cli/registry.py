@@ -61,6 +61,15 @@ def history(root: ROOT = Path()) -> None:
 
 
 @app.command()
+def lineage(version: VERSION, root: ROOT = Path()) -> None:
+    """Show where a version comes from: data, code, parameters, runs, file."""
+    from featherface.tracking.lineage import trace
+
+    for label, value in trace(_registry(root).get(version)):
+        typer.echo(f"{label:<20} {value}")
+
+
+@app.command()
 def reap(root: ROOT = Path()) -> None:
     """Mark the runs as killed whose process on this machine is gone."""
     from featherface.tracking.runs import reap_runs

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from featherface.config import PromoteConfig
-from pipelines.gate import Decision, Metrics, judge
+from pipelines.gate import Decision, Metrics, Slice, judge
 
 GATE = PromoteConfig(
     min_mean_ap=0.5,
@@ -122,6 +122,36 @@ def test_a_challenger_without_a_score_is_not_compared() -> None:
         "mean AP is missing: measure it before the model can be judged",
         "without a mean AP nothing compares with the champion's 0.7000",
     )
+
+
+def test_a_kind_of_faces_that_is_found_worse_rejects_and_is_named() -> None:
+    gate = GATE.model_copy(update={"max_slice_ap_drop": 0.03, "min_slice_faces": 200})
+    champion = replace(
+        GOOD,
+        slices={
+            "blur_heavy": Slice(0.40, 2138),
+            "pose_atypical": Slice(0.30, 151),
+            "height_16_32": Slice(0.6, 200),
+        },
+    )
+
+    def challenger(blur: float, pose: float, height: float) -> Metrics:
+        aps = {"blur_heavy": blur, "pose_atypical": pose, "height_16_32": height}
+        return replace(
+            GOOD, mean_ap=0.8, slices={name: Slice(ap, champion.slices[name][1]) for name, ap in aps.items()}
+        )
+
+    fine = judge(challenger(0.37, 0.0, 0.7), champion, gate)
+    assert fine.promoted, "151 faces are too few to tell, and a limit is inclusive"
+    assert fine.reasons[-1] == "2 kinds of faces were compared, each within 0.0300"
+    worse = judge(challenger(0.369, 0.5, 0.7), champion, gate)
+    assert worse.reasons == (
+        "AP of the 2,138 faces of blur heavy 0.3690 against the champion's 0.4000 is -0.0310, and a drop of "
+        "0.0300 is accepted",
+    )
+    assert "measure it" in judge(replace(GOOD, slices={}), champion, gate).reasons[0]
+    elsewhere = replace(champion, data_md5="b2.dir")
+    assert judge(challenger(0.0, 0.0, 0.0), elsewhere, gate).promoted
 
 
 def test_a_decision_reads_as_one_line() -> None:
