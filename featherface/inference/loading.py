@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from importlib import resources
 from importlib.metadata import entry_points
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +46,7 @@ def open_backend(
     if backend not in BACKENDS:
         raise OptionError(f"backend {backend!r}: allowed are {', '.join(BACKENDS)}")
     if model is None:
-        return OnnxBackend(_shipped_weights(backend), device=device, num_threads=num_threads)
+        return OnnxBackend(_read_shipped_weights(backend), device=device, num_threads=num_threads)
     path = resolve_model(model)
     fitting = _BACKEND_OF_SUFFIX.get(path.suffix.lower())
     if fitting is None:
@@ -92,16 +93,25 @@ def has_shipped_weights() -> bool:
     return resources.files("featherface").joinpath(SHIPPED_WEIGHTS).is_file()
 
 
-def _shipped_weights(backend: str) -> bytes:
-    if backend == "torch":
-        raise ModelError("the weights that ship run on backend 'onnx'; give a .safetensors file for 'torch'")
+def shipped_weights() -> Traversable:
+    """The ONNX file that ships with this copy of the package; it may lie in an archive.
+
+    Raises:
+        ModelError: none ships.
+    """
     file = resources.files("featherface").joinpath(SHIPPED_WEIGHTS)
     if not file.is_file():
         raise ModelError(
             "no weights ship with this copy of featherface; `featherface pipeline` trains and exports a "
             "model, then give its .onnx file or 'models:/featherface@champion'"
         )
-    return file.read_bytes()
+    return file
+
+
+def _read_shipped_weights(backend: str) -> bytes:
+    if backend == "torch":
+        raise ModelError("the weights that ship run on backend 'onnx'; give a .safetensors file for 'torch'")
+    return shipped_weights().read_bytes()
 
 
 def _open_torch(path: Path, device: str, num_threads: int | None) -> TorchBackend:

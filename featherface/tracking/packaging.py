@@ -28,7 +28,9 @@ FACE_COLUMNS = ("x1", "y1", "x2", "y2", "score", *(f"{point}_{axis}" for point i
 _CODE_FILE = Path(__file__).with_name("pyfunc_model.py")
 _NOT_FOR_DETECTING = frozenset(
     [
+        "bundles",
         "cli",
+        "comparison",
         "data",
         "distillation",
         "evaluation",
@@ -37,6 +39,7 @@ _NOT_FOR_DETECTING = frozenset(
         "profiles",
         "stages",
         "training",
+        "trials",
         "weights",
     ]
 )

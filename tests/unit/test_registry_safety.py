@@ -58,7 +58,9 @@ def write_broken_detector(path: Path) -> Path:
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()
     ]
     model = helper.make_model(
-        helper.make_graph(nodes, "broken", inputs, outputs), opset_imports=[helper.make_opsetid("", 18)]
+        helper.make_graph(nodes, "broken", inputs, outputs),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
     )
     onnx.save(model, path)
     return path

@@ -1,0 +1,1 @@
+"""Our detector beside others: the same images, the same judge, the same machine."""
