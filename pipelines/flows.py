@@ -55,7 +55,7 @@ def retrain_and_judge(root: Path) -> State[PipelineOutcome]:
         metrics = Workspace(root).read_json(names.REPORT_METRICS)["student"]
         tracker.log_metrics(metrics)
         version, is_new = register(root, run_id, tags)
-        decision = judge_and_promote(version, config.promote)
+        decision = judge_and_promote(version, config.promote, root / config.data.root)
         tracker.set_tags(
             {"promotion.status": "promoted" if decision.promoted else "rejected", "model.version": version}
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from featherface.config import PromoteConfig
+from featherface.evaluation.bootstrap import Interval
 from featherface.tracking.provenance import UNKNOWN
 
 # 0.705 - 0.7 is a hair above 0.005: a difference that equals a limit as written must pass.
@@ -58,7 +59,13 @@ class _Finding:
     sentence: str
 
 
-def judge(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig) -> Decision:
+def judge(
+    challenger: Metrics,
+    champion: Metrics | None,
+    gate: PromoteConfig,
+    *,
+    difference: Interval | None = None,
+) -> Decision:
     """Compare a challenger with fixed limits and with the champion.
 
     Every limit counts and all that are missed are named; a number that is missing, not finite or impossible
@@ -70,6 +77,9 @@ def judge(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig) ->
         challenger: the new model.
         champion: the model in use; None if there is none yet.
         gate: the limits; every one of them is inclusive.
+        difference: mean AP of the challenger less the champion's with a 95 % interval, paired over the same
+            images; None where the predictions of one of them are not there any more. A challenger that is
+            surely worse is rejected, however little: small losses would add up over the months.
 
     Returns:
         A promotion with all that was checked, or a rejection with all that failed.
@@ -79,6 +89,8 @@ def judge(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig) ->
         _compare(challenger, champion, gate),
         *_compare_slices(challenger, champion, gate),
     ]
+    if difference is not None:
+        findings.append(_compare_paired(difference))
     failures = tuple(finding.sentence for finding in findings if not finding.is_fine)
     if failures:
         return Decision(promoted=False, reasons=failures)
@@ -158,6 +170,15 @@ def _compare_slices(challenger: Metrics, champion: Metrics | None, gate: Promote
         yield _Finding(
             True, f"{compared} kinds of faces were compared, each within {gate.max_slice_ap_drop:.4f}"
         )
+
+
+def _compare_paired(difference: Interval) -> _Finding:
+    interval = (
+        f"95 % interval of the difference over the images {difference.low:+.4f} to {difference.high:+.4f}"
+    )
+    if difference.high < 0:
+        return _Finding(False, f"{interval}: the challenger is surely worse")
+    return _Finding(True, f"{interval}: {'surely better' if difference.low > 0 else 'not surely worse'}")
 
 
 def _are_comparable(challenger: Metrics, champion: Metrics) -> bool:

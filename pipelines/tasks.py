@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +15,15 @@ from prefect.tasks import Task
 
 from featherface.config import PromoteConfig
 from featherface.errors import FeatherFaceError
+from featherface.evaluation.bootstrap import MEAN, Interval, ap_differences
+from featherface.evaluation.predictions import load_archive, read_predictions, save_archive
+from featherface.evaluation.run import GROUND_TRUTH_DIR
+from featherface.evaluation.widerface import load_ground_truth, restrict
 from featherface.stages import names
 from featherface.stages.base import Workspace
 from featherface.stages.tracked import FAILURE_FILE, FLOW_RUN_VARIABLE, PARENT_RUN_VARIABLE
 from featherface.tracking import runs
-from featherface.tracking.provenance import DATA_MD5, stage_lock_md5
+from featherface.tracking.provenance import DATA_MD5, UNKNOWN, stage_lock_md5
 from featherface.tracking.registry import ChampionChangedError, ModelRegistry
 from featherface.tracking.versions import RegisteredVersion
 from pipelines import dvc_commands
@@ -26,6 +31,8 @@ from pipelines.gate import Decision, Metrics, Slice, judge
 from pipelines.outcome import StageOutcome
 
 RETRY_DELAYS_S = [5.0, 20.0]
+PREDICTIONS_FILE = "predictions.npz"
+"""Kept with each version, so that a later one can be compared on the same images."""
 
 
 def _is_worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -93,7 +100,13 @@ def register(root: Path, run_id: str, tags: dict[str, str]) -> tuple[str, bool]:
     if known is not None:
         return known, False
     metrics = Workspace(root).read_json(names.REPORT_METRICS)["student"]
-    return registry.register_student(run_id, onnx_path, metrics=metrics, tags=tags), True
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = Path(scratch) / PREDICTIONS_FILE
+        save_archive(archive, read_predictions(root / names.PREDICTIONS))
+        version = registry.register_student(
+            run_id, onnx_path, metrics=metrics, tags=tags, extras={PREDICTIONS_FILE: archive}
+        )
+    return version, True
 
 
 @task(
@@ -102,15 +115,26 @@ def register(root: Path, run_id: str, tags: dict[str, str]) -> tuple[str, bool]:
     retry_delay_seconds=RETRY_DELAYS_S,
     retry_condition_fn=_is_worth_a_retry,
 )
-def judge_and_promote(version: str, gate: PromoteConfig) -> Decision:
-    """Compare a version with the champion, move the aliases if it passes, note the decision on it."""
+def judge_and_promote(version: str, gate: PromoteConfig, data_root: Path) -> Decision:
+    """Compare a version with the champion, move the aliases if it passes, note the decision on it.
+
+    Args:
+        version: the challenger.
+        gate: the limits.
+        data_root: the data set of the workspace, for the ground truth of the paired comparison.
+    """
     registry = ModelRegistry()
     while True:
         champion = registry.current_champion()
         if champion is not None and champion.version == version:
             return Decision(promoted=True, reasons=(f"version {version} is the champion already",))
-        challenger = gate_metrics(registry.get(version))
-        decision = judge(challenger, gate_metrics(champion) if champion is not None else None, gate)
+        challenger = registry.get(version)
+        decision = judge(
+            gate_metrics(challenger),
+            gate_metrics(champion) if champion is not None else None,
+            gate,
+            difference=paired_difference(registry, challenger, champion, data_root),
+        )
         if not decision.promoted:
             registry.record_rejection(version, decision.reasons)
             return decision
@@ -121,6 +145,24 @@ def judge_and_promote(version: str, gate: PromoteConfig) -> Decision:
         except ChampionChangedError:
             continue  # another promotion was faster: judge against its champion
         return decision
+
+
+def paired_difference(
+    registry: ModelRegistry,
+    challenger: RegisteredVersion,
+    champion: RegisteredVersion | None,
+    data_root: Path,
+) -> Interval | None:
+    """Mean AP of the challenger less the champion's; None where they cannot be judged on the same images."""
+    data = challenger.tags.get(DATA_MD5, UNKNOWN)
+    if champion is None or data == UNKNOWN or champion.tags.get(DATA_MD5) != data:
+        return None
+    archives = [registry.fetch_extra(each.version, PREDICTIONS_FILE) for each in (challenger, champion)]
+    if not all(archives):
+        return None
+    ours, theirs = (load_archive(archive) for archive in archives if archive is not None)
+    ground_truth = restrict(load_ground_truth(data_root / GROUND_TRUTH_DIR), list(ours))
+    return ap_differences(ours, theirs, ground_truth)[MEAN]
 
 
 def _slices(metrics: Mapping[str, float]) -> dict[str, Slice]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,6 +90,39 @@ def read_predictions(directory: Path | str) -> dict[str, npt.NDArray[np.float64]
     if not names:
         raise DataError(f"{directory}: holds no <event>/<image>.txt file")
     return {name: _read_file(directory / f"{name}.txt") for name in names}
+
+
+def save_archive(path: Path | str, predictions: Mapping[str, npt.NDArray[np.floating]]) -> None:
+    """Write predictions as one compressed file, which reads back to the same numbers.
+
+    Args:
+        path: ends in `.npz`.
+        predictions: as of `write_predictions`.
+    """
+    rows = [np.asarray(each, dtype=np.float64).reshape(-1, 5) for each in predictions.values()]
+    np.savez_compressed(
+        path,
+        names=np.asarray(list(predictions), dtype=np.str_),
+        counts=np.asarray([len(each) for each in rows], dtype=np.int64),
+        rows=np.concatenate([*rows, np.empty((0, 5))]),
+    )
+
+
+def load_archive(path: Path | str) -> dict[str, npt.NDArray[np.float64]]:
+    """Read what `save_archive` wrote.
+
+    Raises:
+        DataError: the file is missing, broken, or holds something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names, counts, rows = archive["names"], archive["counts"], archive["rows"]
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: is no archive of predictions ({error})") from error
+    if rows.shape != (counts.sum(), 5) or len(counts) != len(names):
+        raise DataError(f"{path}: is no archive of predictions (its parts do not belong together)")
+    parts = np.split(rows, np.cumsum(counts)[:-1]) if len(names) else []
+    return dict(zip(names.tolist(), parts, strict=True))
 
 
 def _list_files(directory: Path) -> list[str]:

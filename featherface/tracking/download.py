@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient, artifacts
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
 from featherface.errors import ModelError
 from featherface.inference.weights import sha256_of
@@ -53,6 +54,21 @@ def download_model(uri: str, *, root: Path = Path()) -> Path:
             )
         version = client.get_model_version(name, str(match["version"] or aliases[match["alias"]]))
     return fetch_version(client, version, what=uri)
+
+
+def fetch_extra(client: MlflowClient, version: ModelVersion, name: str) -> Path | None:
+    """A file that was kept beside the model of a version, on this machine; None if there is none.
+
+    Args:
+        client: of the store that has it.
+        version: as this client found it.
+        name: of the file.
+    """
+    try:
+        folder = client.get_model_version_download_uri(version.name, version.version)
+        return Path(artifacts.download_artifacts(f"{folder}/{name}", tracking_uri=client.tracking_uri))
+    except (MlflowException, OSError):  # a version from outside has nothing beside it, or nothing at all
+        return None
 
 
 def fetch_version(client: MlflowClient, version: ModelVersion, *, what: str) -> Path:

@@ -106,6 +106,7 @@ def log_model(
     name: str,
     metrics: Mapping[str, float],
     tags: Mapping[str, str],
+    extras: Mapping[str, Path] | None = None,
 ) -> str:
     """Keep an exported detector as a model of a run, with its own numbers.
 
@@ -116,6 +117,7 @@ def log_model(
         name: what the model is called.
         metrics: noted with this model alone: without its id MLflow would give them to every model of the run.
         tags: where it came from.
+        extras: other files to keep with it, by the name they get; nothing of theirs is needed to detect.
 
     Returns:
         The id of the logged model, ready for use.
@@ -128,6 +130,8 @@ def log_model(
         with tempfile.TemporaryDirectory() as scratch:
             description = Model(run_id=run_id, model_id=model.model_id, artifact_path=model.artifact_location)
             save_pyfunc(onnx_path, Path(scratch) / "model", model=description)
+            for file, source in (extras or {}).items():
+                shutil.copyfile(source, Path(scratch) / "model" / file)
             client.log_model_artifacts(model.model_id, str(Path(scratch) / "model"))
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         now_ms = time.time_ns() // 1_000_000

@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from featherface.errors import ModelError
 from featherface.inference.weights import sha256_of
 from featherface.tracking import ledger
-from featherface.tracking.download import fetch_version
+from featherface.tracking.download import fetch_extra, fetch_version
 from featherface.tracking.ledger_copy import compare_copy, copy_missing
 from featherface.tracking.packaging import log_model
 from featherface.tracking.smoke import smoke_test
@@ -63,7 +63,13 @@ class ModelRegistry:
         self.name = name
 
     def register_student(
-        self, run_id: str, onnx_path: Path, *, metrics: Mapping[str, float], tags: Mapping[str, str]
+        self,
+        run_id: str,
+        onnx_path: Path,
+        *,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        extras: Mapping[str, Path] | None = None,
     ) -> str:
         """Make an exported student the newest version and the challenger.
 
@@ -72,6 +78,7 @@ class ModelRegistry:
             onnx_path: the exported file.
             metrics: its numbers, kept with the model rather than only with the run.
             tags: where it came from, as of `provenance_tags`.
+            extras: other files to keep with it, by the name they get, for `fetch_extra`.
 
         Returns:
             The number of the version.
@@ -83,7 +90,9 @@ class ModelRegistry:
             raise ModelError(f"{onnx_path}: does not exist; `featherface run export` writes it")
         with readable_errors(f"run {run_id}"):
             self._client.get_run(run_id)
-        model_id = log_model(self._client, run_id, onnx_path, name=self.name, metrics=metrics, tags=tags)
+        model_id = log_model(
+            self._client, run_id, onnx_path, name=self.name, metrics=metrics, tags=tags, extras=extras
+        )
         if self._snapshot() is None:
             self._client.create_registered_model(self.name)
         created = self._client.create_model_version(
@@ -96,6 +105,14 @@ class ModelRegistry:
         version = str(created.version)
         self._client.set_registered_model_alias(self.name, CHALLENGER, version)
         return version
+
+    def fetch_extra(self, version: str, name: str) -> Path | None:
+        """A file that was kept with a version, on this machine; None if it has none of that name.
+
+        Raises:
+            ModelError: there is no such version.
+        """
+        return fetch_extra(self._client, self._find(version), name)
 
     def record_rejection(self, version: str, reasons: Iterable[str]) -> None:
         """Write down that a version was judged and not promoted; it stays the challenger until the next one.

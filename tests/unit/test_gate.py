@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from featherface.config import PromoteConfig
+from featherface.evaluation.bootstrap import Interval
 from pipelines.gate import Decision, Metrics, Slice, judge
 
 GATE = PromoteConfig(
@@ -152,6 +153,22 @@ def test_a_kind_of_faces_that_is_found_worse_rejects_and_is_named() -> None:
     assert "measure it" in judge(replace(GOOD, slices={}), champion, gate).reasons[0]
     elsewhere = replace(champion, data_md5="b2.dir")
     assert judge(challenger(0.0, 0.0, 0.0), elsewhere, gate).promoted
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "is_promoted", "words"),
+    [
+        (-0.004, -0.0001, False, "-0.0040 to -0.0001: the challenger is surely worse"),
+        (-0.004, 0.0, True, "not surely worse"),
+        (0.001, 0.002, True, "surely better"),
+    ],
+)
+def test_who_is_surely_worse_is_rejected_however_little(
+    low: float, high: float, is_promoted: bool, words: str
+) -> None:
+    decision = judge(replace(GOOD, mean_ap=0.698), GOOD, GATE, difference=Interval(-0.002, low, high))
+    assert decision.promoted is is_promoted
+    assert decision.reasons[-1].endswith(words)
 
 
 def test_a_decision_reads_as_one_line() -> None:

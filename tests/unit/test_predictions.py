@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from featherface.errors import DataError
-from featherface.evaluation.predictions import read_predictions, to_rows, write_predictions
+from featherface.evaluation.predictions import (
+    load_archive,
+    read_predictions,
+    save_archive,
+    to_rows,
+    write_predictions,
+)
 from featherface.structures import Detections
 
 ROWS = np.array([[0.1, -2.5, 3.25, 1e-3, 0.123456789], [100, 200, 30, 40, 0.5]])
@@ -143,3 +149,29 @@ def test_failed_write_leaves_the_old_file_and_no_remains(
         write_predictions(tmp_path, {"0--A/a": ROWS[:1]})
     assert [p.name for p in (tmp_path / "0--A").iterdir()] == ["a.txt"]
     assert len(read_predictions(tmp_path)["0--A/a"]) == 2
+
+
+def test_an_archive_reads_back_to_the_same_numbers(tmp_path: Path) -> None:
+    predictions = {
+        "a/1": np.random.default_rng(0).random((3, 5)),
+        "a/2": np.empty((0, 5)),
+        "b/3": np.ones((1, 5)),
+    }
+    save_archive(tmp_path / "all.npz", predictions)
+    found = load_archive(tmp_path / "all.npz")
+    assert list(found) == list(predictions)
+    for name, rows in predictions.items():
+        np.testing.assert_array_equal(found[name], rows)
+    save_archive(tmp_path / "none.npz", {})
+    assert load_archive(tmp_path / "none.npz") == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", None])
+def test_what_is_no_archive_of_predictions_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "broken.npz"
+    if content is None:
+        np.savez(path, names=np.asarray(["a/1"]), counts=np.asarray([2]), rows=np.zeros((1, 5)))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match="is no archive of predictions"):
+        load_archive(path)
