@@ -23,8 +23,9 @@ from featherface.stages import names
 from featherface.stages.base import Workspace
 from featherface.stages.tracked import FAILURE_FILE, FLOW_RUN_VARIABLE, PARENT_RUN_VARIABLE
 from featherface.tracking import runs
+from featherface.tracking.moves import ChampionChangedError
 from featherface.tracking.provenance import DATA_MD5, UNKNOWN, stage_lock_md5
-from featherface.tracking.registry import ChampionChangedError, ModelRegistry
+from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.versions import RegisteredVersion
 from pipelines import dvc_commands
 from pipelines.gate import Decision, Metrics, Slice, judge

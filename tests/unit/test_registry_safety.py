@@ -20,7 +20,8 @@ from onnx import TensorProto, helper
 from featherface.errors import ModelError
 from featherface.tracking import ledger, ledger_copy
 from featherface.tracking.connection import experiment_id
-from featherface.tracking.registry import ChampionChangedError, ModelRegistry
+from featherface.tracking.moves import ChampionChangedError
+from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.turns import PREFIX, turn
 
 NAME = "featherface"
@@ -223,7 +224,8 @@ PROMOTE = """
 import sys, time
 from pathlib import Path
 from featherface.tracking.connection import configure
-from featherface.tracking.registry import ChampionChangedError, ModelRegistry
+from featherface.tracking.moves import ChampionChangedError
+from featherface.tracking.registry import ModelRegistry
 configure(Path(sys.argv[1]))
 registry = ModelRegistry()
 print("ready", flush=True)

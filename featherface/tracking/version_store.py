@@ -1,0 +1,92 @@
+"""Versions, aliases and ledger of one registered model, as the store has them: looked up, not judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from featherface.errors import ModelError
+from featherface.tracking import ledger
+from featherface.tracking.versions import (
+    REASONS,
+    STATUS,
+    RegisteredVersion,
+    describe_version,
+    readable_errors,
+)
+
+
+class Snapshot(NamedTuple):
+    """Of one moment."""
+
+    aliases: dict[str, str]
+    """Alias to version."""
+    entries: list[ledger.LedgerEntry]
+    """The ledger, oldest entry first."""
+
+
+class VersionStore:
+    """One registered model in a store.
+
+    Args:
+        client: of the store.
+        name: the registered model; it need not exist yet.
+    """
+
+    def __init__(self, client: MlflowClient, name: str) -> None:
+        self.client = client
+        self.name = name
+
+    def find(self, version: str) -> ModelVersion:
+        """A version as MLflow has it.
+
+        Raises:
+            ModelError: there is none.
+        """
+        if not str(version).isdigit():
+            raise ModelError(
+                f"'{version}' is no version number of '{self.name}'; see `featherface registry list`"
+            )
+        with readable_errors(f"version {version} of model '{self.name}'"):
+            return self.client.get_model_version(self.name, str(version))
+
+    def describe(self, version: str) -> RegisteredVersion:
+        """A version with its numbers.
+
+        Raises:
+            ModelError: there is none.
+        """
+        found = self.find(version)
+        return describe_version(self.client, found, found.aliases)
+
+    def search(self, condition: str = "") -> list[ModelVersion]:
+        """The versions that meet a condition, newest first; their aliases are not filled in."""
+        found: list[ModelVersion] = []
+        token = None
+        while True:
+            page = self.client.search_model_versions(f"name = '{self.name}'{condition}", page_token=token)
+            found.extend(page)
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda each: int(each.version), reverse=True)
+
+    def snapshot(self) -> Snapshot | None:
+        """Aliases and ledger in one call; None where nothing was ever registered."""
+        try:
+            model = self.client.get_registered_model(self.name)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+        aliases = {alias: str(version) for alias, version in model.aliases.items()}
+        return Snapshot(aliases, ledger.read_ledger(model.tags))
+
+    def tag_decision(self, version: str, status: str, reasons: Iterable[str]) -> None:
+        """Write on a version what was decided, and why."""
+        for key, value in ((STATUS, status), (REASONS, json.dumps(list(reasons)))):
+            self.client.set_model_version_tag(self.name, version, key, value)
