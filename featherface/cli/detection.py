@@ -35,6 +35,10 @@ def detect(
     save: Annotated[
         Path | None, typer.Option(help="Write the pictures with their faces marked into this folder.")
     ] = None,
+    crops: Annotated[Path | None, typer.Option(help="Write each face as a picture of its own.")] = None,
+    blurred: Annotated[
+        Path | None, typer.Option(help="Write the pictures with all faces made unrecognizable.")
+    ] = None,
 ) -> int:
     """Find the faces in pictures; a broken one is named at the end and stops no other (exit code 1)."""
     from featherface.inference.batch import detect_files, expand_sources, parse_image_size
@@ -46,7 +50,7 @@ def detect(
         model or default_model(), score_threshold=score_threshold, image_size=parse_image_size(image_size)
     )
     found, failures = [], []
-    for path, result in detect_files(detector, paths, save_dir=save):
+    for path, result in detect_files(detector, paths, save_dir=save, crops_dir=crops, blurred_dir=blurred):
         if not isinstance(result, Faces):
             failures.append(str(result))
             continue
@@ -55,8 +59,13 @@ def detect(
             typer.echo(f"{path}: {len(result)} face{'' if len(result) == 1 else 's'}")
     if as_json:
         typer.echo(json.dumps(found))
-    if save is not None and found:
-        typer.echo(f"pictures with their faces marked are in {save}", err=True)
+    for what, folder in (
+        ("pictures with their faces marked", save),
+        ("faces cut out", crops),
+        ("pictures with blurred faces", blurred),
+    ):
+        if folder is not None and found:
+            typer.echo(f"{what} are in {folder}", err=True)
     for failure in failures:
         typer.echo(f"featherface: {failure}", err=True)
     return 0 if not failures else 1 if found else 2

@@ -10,6 +10,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from featherface.errors import DataError, ImageDecodeError, OptionError
+from featherface.imaging import write_image
 from featherface.inference.detector import FaceDetector
 from featherface.inference.results import Faces
 from featherface.inference.sources import images_in_folder
@@ -52,7 +53,12 @@ def expand_sources(sources: Iterable[str]) -> list[Path]:
 
 
 def detect_files(
-    detector: FaceDetector, paths: Sequence[Path], *, save_dir: Path | None = None
+    detector: FaceDetector,
+    paths: Sequence[Path],
+    *,
+    save_dir: Path | None = None,
+    crops_dir: Path | None = None,
+    blurred_dir: Path | None = None,
 ) -> Iterator[tuple[Path, Faces | ImageDecodeError]]:
     """Detect the faces of each file in turn; one that is no image is handed on as its error.
 
@@ -61,10 +67,13 @@ def detect_files(
         paths: image files.
         save_dir: where the pictures with their faces marked go, under the files' names (numbered where two
             share one).
+        crops_dir: where each face goes as a picture of its own, `<file>-1` the surest.
+        blurred_dir: where the pictures go with all faces made unrecognizable.
     """
     taken: set[str] = set()
-    if save_dir is not None:
-        save_dir.mkdir(parents=True, exist_ok=True)
+    for folder in (save_dir, crops_dir, blurred_dir):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
     for path in tqdm(
         paths, desc="detect", unit="image", disable=None if len(paths) >= _BAR_FROM_FILES else True
     ):
@@ -73,8 +82,14 @@ def detect_files(
         except ImageDecodeError as error:
             yield path, error
             continue
+        name = _free_name(path, taken)
         if save_dir is not None:
-            faces.save(save_dir / _free_name(path, taken))
+            faces.save(save_dir / name)
+        if crops_dir is not None:
+            for number, crop in enumerate(faces.crop(), start=1):
+                write_image(crops_dir / f"{Path(name).stem}-{number}{Path(name).suffix}", crop)
+        if blurred_dir is not None:
+            write_image(blurred_dir / name, faces.blur())
         yield path, faces
 
 

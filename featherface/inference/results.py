@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
+
 from featherface.imaging import RgbImage, write_image
 from featherface.inference.drawing import draw_faces
+from featherface.inference.pieces import TEMPLATE_SIDE_PX, align_face, blur_faces, crop_face
 from featherface.inference.sources import ImageSource
 from featherface.structures import Detections
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 # A hundredth of a pixel and a millionth of probability: beyond what a detector knows.
@@ -105,6 +108,48 @@ class Faces(Sequence[Face]):
             "height": self.height,
             "faces": [face.to_dict() for face in self],
         }
+
+    def to_json(self) -> str:
+        """`to_dict()` as one line of JSON."""
+        return json.dumps(self.to_dict())
+
+    def crop(self, *, margin: float = 0.0) -> list[RgbImage]:
+        """Each face cut out of the image, best first.
+
+        Args:
+            margin: added on each side, in parts of the box's side.
+
+        Raises:
+            ImageDecodeError: the source cannot be read any more.
+            OptionError: the margin is below 0.
+        """
+        image = self.image if len(self) else None
+        return [crop_face(image, box, margin=margin) for box in self.boxes] if image is not None else []
+
+    def align(self, size_px: int = TEMPLATE_SIDE_PX) -> npt.NDArray[np.uint8]:
+        """Each face upright in a square of its own, as networks that compare faces expect.
+
+        Returns:
+            (N, size_px, size_px, 3) uint8 RGB, best first.
+
+        Raises:
+            ImageDecodeError: the source cannot be read any more.
+            OptionError: the size is below 1.
+        """
+        aligned = np.zeros((len(self), size_px, size_px, 3), dtype=np.uint8)
+        image = self.image if len(self) else None
+        for index, points in enumerate(self.landmarks):
+            if image is not None:
+                aligned[index] = align_face(image, points, size_px=size_px)
+        return aligned
+
+    def blur(self) -> RgbImage:
+        """A copy of the image in which none of these faces can be recognized.
+
+        Raises:
+            ImageDecodeError: the source cannot be read any more.
+        """
+        return blur_faces(self.image, self.boxes)
 
     def plot(self) -> RgbImage:
         """A copy of the image with boxes, landmarks and scores drawn on it.

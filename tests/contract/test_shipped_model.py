@@ -71,3 +71,23 @@ def test_a_photograph_is_enough_on_the_command_line(portrait: Path, tmp_path: Pa
     )  # fmt: skip
     ((found,),) = [result["faces"] for result in json.loads(done.stdout)]
     assert overlap(np.array(found["box_xyxy"]), FACE_XYXY) > 0.5
+
+
+def test_the_face_can_be_cut_out_turned_upright_and_blurred(portrait: Path, tmp_path: Path) -> None:
+    faces = FaceDetector()(portrait)
+    (crop,) = faces.crop(margin=0.1)
+    assert crop.shape[0] > crop.shape[1] > 80
+    aligned = faces.align(112)
+    assert aligned.shape == (1, 112, 112, 3)
+    # Aligned again the face is where it was; blurred it is a face no longer.
+    (again,) = FaceDetector(image_size=112)(aligned[0])
+    assert np.asarray(again.landmarks)[0] == pytest.approx((38, 52), abs=8)
+    assert len(FaceDetector()(faces.blur())) == 0
+    assert json.loads(faces.to_json())["faces"][0]["score"] > 0.5
+    done = subprocess.run(
+        [sys.executable, "-m", "featherface", "detect", str(portrait), "--crops", "c", "--blurred", "b"],
+        cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert "faces cut out are in c" in done.stderr
+    assert (tmp_path / "c" / "astronaut-1.png").is_file()
+    assert (tmp_path / "b" / "astronaut.png").is_file()
