@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -28,6 +28,7 @@ from featherface.inference.sources import (
     describe_source,
     images_in_folder,
 )
+from featherface.inference.video import read_frames
 from featherface.models.priors import make_priors
 from featherface.structures import Detections
 
@@ -116,6 +117,20 @@ class FaceDetector:
         if isinstance(source, str | Path) and Path(source).is_dir():
             return self._detect_all(describe_source(path) for path in images_in_folder(Path(source)))
         return self._detect_source(describe_source(source))
+
+    def stream(self, source: str | Path | int, *, every: int = 1) -> Iterator[Faces]:
+        """The faces of a film or a camera, frame by frame; memory does not grow with its length.
+
+        Args:
+            source: a file, or the number of a camera (0 is the first).
+            every: only each so many-th frame, beginning with the first.
+
+        Raises:
+            DataError: there is no such file or camera, or it is no film.
+            OptionError: `every` is below 1.
+        """
+        for frame in read_frames(source, every=every):
+            yield self._detect_source(describe_source(frame))
 
     def detect(self, image: RgbImage) -> Detections:
         """The faces of an (H, W, 3) uint8 RGB array as plain arrays, best first, in its pixels.
