@@ -91,3 +91,9 @@ def test_the_face_can_be_cut_out_turned_upright_and_blurred(portrait: Path, tmp_
     assert "faces cut out are in c" in done.stderr
     assert (tmp_path / "c" / "astronaut-1.png").is_file()
     assert (tmp_path / "b" / "astronaut.png").is_file()
+
+
+@pytest.mark.parametrize("level", [0, 32, 64, 128, 192, 255])
+@pytest.mark.parametrize("shape", [(480, 640), (64, 96)])
+def test_a_flat_picture_has_no_face(level: int, shape: tuple[int, int]) -> None:
+    assert len(FaceDetector()(np.full((*shape, 3), level, dtype=np.uint8))) == 0
