@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -42,6 +43,8 @@ def become_processes(number: int, arguments: Sequence[str]) -> None:
     """
     if "RANK" in os.environ:
         return
+    # torchrun would set it too, and say so at length; the training sets its own number of threads anyway.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
     os.execv(sys.executable, [sys.executable, *launcher, "-m", "featherface", *arguments])  # noqa: S606 - our own interpreter
 
@@ -68,7 +71,10 @@ def joined_processes(device: torch.device) -> Iterator[None]:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield
+        with warnings.catch_warnings():
+            # Kernels of one pixel have two layouts in memory that mean the same; torch remarks on it.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+            yield
     finally:
         dist.destroy_process_group()
 
