@@ -179,8 +179,8 @@ class _Pruning:
         name = f"shuffle.{level}"
         width = self.teacher[f"{name}.squeeze.conv.weight"].shape[1]
         # The teacher's first convolution reads shuffled channels, the student's reads them in their order.
-        shuffled = channel_shuffle(torch.arange(width).reshape(1, -1, 1, 1), groups=width // 2).flatten()
-        places = shuffled.argsort()[inputs]
+        channels = torch.arange(float(width)).reshape(1, -1, 1, 1)
+        places = channel_shuffle(channels, groups=width // 2).flatten().argsort()[inputs]
         inner, outputs = self._kept(f"{name}.depthwise.bn"), self._kept(f"{name}.expand.bn")
         self._conv_bn(f"{name}.squeeze", inner, places)
         self._conv_bn(f"{name}.depthwise", inner)

@@ -20,7 +20,7 @@ from mlflow.entities import Run
 from featherface.config import Config, dump_config, load_config
 from featherface.errors import DataError
 from featherface.stages import STAGES, names
-from featherface.tracking.runs import CACHED, MADE_BY, STAGE
+from featherface.tracking.runs import CACHED, KIND, MADE_BY, STAGE
 from featherface.tracking.versions import CHAMPION, MODEL_NAME
 from pipelines import dvc_commands
 from pipelines.workspace import bring_data
@@ -71,9 +71,11 @@ def set_promotion(root: Path, **limits: float) -> None:
 
 
 def runs_of(root: Path) -> list[Run]:
+    """Of pipelines and stages, oldest first; not the one that holds the copy of the ledger."""
     client = mlflow.MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
     experiments = [each.experiment_id for each in client.search_experiments()]
-    return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
+    runs = client.search_runs(experiments, order_by=["attributes.start_time ASC"])
+    return [run for run in runs if KIND in run.data.tags]
 
 
 @pytest.fixture(scope="module")
