@@ -106,7 +106,8 @@ class UltraLight:
     def __call__(self, image: RgbImage) -> Detections:
         """The faces of an (H, W, 3) image, best first."""
         height, width = image.shape[:2]
-        resized = cv2.resize(image, (self._width, self._height))
+        # Averaged, like all our shrinking: single pixels picked out cost 0.15 points of easy AP.
+        resized = cv2.resize(image, (self._width, self._height), interpolation=cv2.INTER_AREA)
         pixels = (resized.astype(np.float32) - 127) / 128
         scores, boxes = self._session.run(["scores", "boxes"], {self._input: pixels.transpose(2, 0, 1)[None]})
         score = scores[0, :, 1]
