@@ -17,6 +17,7 @@ import onnxruntime as ort
 from featherface.config import EvaluateConfig
 from featherface.errors import ModelError
 from featherface.evaluation.run import detector_for
+from featherface.inference.backends import open_session, read_model_file
 from featherface.inference.model_info import OUTPUT_NAMES
 from featherface.inference.postprocess import non_maximum_suppression
 from featherface.structures import Detections
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     Detect = Callable[[RgbImage], Detections]
 
 _MULTIPLE_PX = 32
-_ERRORS_ONLY = 3
 
 
 class Peer(Protocol):
@@ -128,7 +128,12 @@ def open_detector(path: Path, settings: EvaluateConfig) -> Detect:
     Raises:
         ModelError: the file cannot be used, or is of no detector known here.
     """
-    session = open_session(path, num_threads=settings.num_threads)
+    session = open_session(
+        read_model_file(path),
+        str(path),
+        providers=["CPUExecutionProvider"],
+        num_threads=settings.num_threads,
+    )
     names = {output.name for output in session.get_outputs()}
     if set(OUTPUT_NAMES) <= names:
         return detector_for(path, settings).detect
@@ -139,22 +144,6 @@ def open_detector(path: Path, settings: EvaluateConfig) -> Detect:
         f"{path}: no detector with the outputs {', '.join(sorted(names))} is known; "
         "featherface/comparison/peers.py says how to add one"
     )
-
-
-def open_session(path: Path, *, num_threads: int) -> ort.InferenceSession:
-    """An ONNX Runtime session on the CPU.
-
-    Raises:
-        ModelError: the file is missing or broken.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1
-    options.log_severity_level = _ERRORS_ONLY
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors share no base but Exception
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(f"{path}: is no ONNX file that can be used: {reason}") from error
 
 
 def _suppressed(boxes_xyxy: Floats, scores: Floats, landmarks_xy: Floats, iou_threshold: float) -> Detections:

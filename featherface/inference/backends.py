@@ -66,8 +66,8 @@ class OnnxBackend:
         self, model: Path | str | bytes, *, device: str = "auto", num_threads: int | None = None
     ) -> None:
         self.name = "<bytes>" if isinstance(model, bytes) else str(model)
-        content = model if isinstance(model, bytes) else _read(Path(model))
-        self._session = _open_session(
+        content = model if isinstance(model, bytes) else read_model_file(Path(model))
+        self._session = open_session(
             content, self.name, providers=_providers(device), num_threads=num_threads
         )
         _check_interface(self._session, self.name)
@@ -141,7 +141,12 @@ def info_of_module(model: nn.Module, **fields: Any) -> ModelInfo:
     )
 
 
-def _read(path: Path) -> bytes:
+def read_model_file(path: Path) -> bytes:
+    """What a model's file holds.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
@@ -150,9 +155,20 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _open_session(
+def open_session(
     content: bytes, name: str, *, providers: list[str], num_threads: int | None
 ) -> ort.InferenceSession:
+    """A session for images of all sizes, whose memory does not grow with their number.
+
+    Args:
+        content: of an ONNX file.
+        name: it is called in errors.
+        providers: of ONNX Runtime, the preferred one first.
+        num_threads: None: every core.
+
+    Raises:
+        ModelError: it is no ONNX file that can be used.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors only: they are raised as well, in our words
     options.inter_op_num_threads = 1  # the graph is a chain: a second pool would only wait
