@@ -6,6 +6,7 @@ anything but the YAML file it is given.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -135,6 +136,9 @@ class DistillConfig(Section):
     box_weight: NonNegative = 0.5
     landmark_weight: NonNegative = 0.25
     feature_weight: NonNegative = 0.5
+    """Of imitating the backbone's maps, as far as the student's stages learn."""
+    neck_feature_weight: NonNegative = 0.0
+    """Of imitating the maps that the heads read."""
     temperature_start: Positive = 4.0
     temperature_end: Positive = 1.0
     frozen_stages: Annotated[int, Field(ge=0, le=2)] = 0
@@ -222,6 +226,26 @@ def load_profile(name: str) -> Config:
     return load_config(path)
 
 
+def with_settings(config: Config, settings: Mapping[str, Any], where: str) -> Config:
+    """The same configuration with some values changed.
+
+    Args:
+        config: not changed.
+        settings: values by dotted key, such as `distill.train.epochs`.
+        where: what asks for them; begins the message of an error.
+
+    Raises:
+        ConfigError: a key that params.yaml does not have, or a value that it would not take.
+    """
+    content = config.model_dump(mode="json")
+    for key, value in settings.items():
+        content = _with(content, key.split("."), value, f"{where}: key '{key}'")
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(error)}") from error
+
+
 def dump_config(config: Section) -> str:
     """YAML text that `load_config` reads back to an equal config."""
     return to_yaml(config.model_dump(mode="json"))
@@ -247,6 +271,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def to_yaml(content: dict[str, Any]) -> str:
     """YAML text in the order of the mapping."""
     return yaml.safe_dump(content, sort_keys=False, width=110)
+
+
+def _with(section: dict[str, Any], path: list[str], value: Any, where: str) -> dict[str, Any]:
+    key, *rest = path
+    if key not in section:
+        raise ConfigError(f"{where} is not in params.yaml; known here: {', '.join(section)}")
+    if not rest:
+        return {**section, key: value}
+    if not isinstance(section[key], dict):
+        raise ConfigError(f"{where}: '{key}' has no keys below it")
+    return {**section, key: _with(section[key], rest, value, where)}
 
 
 def _explain(error: ValidationError) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.environment import configure_prefect
 from pipelines.workspace import prepare_workspace
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
 
 
 def run_pipeline(
-    *, profile: str, root: Path, data: Path | None = None, teacher: Path | None = None
+    *,
+    profile: str,
+    root: Path,
+    data: Path | None = None,
+    teacher: Path | None = None,
+    student: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> PipelineOutcome:
     """Run the whole flow in a workspace; a new or empty folder becomes one.
 
@@ -22,12 +29,14 @@ def run_pipeline(
         root: the workspace.
         data: photographs in WIDER FACE layout to import, for profile `widerface`.
         teacher: published weights of the teacher, for profile `widerface`.
+        student: weights of a student to go on from.
+        settings: values of a new workspace that differ from the profile's, by dotted key.
 
     Raises:
         FeatherFaceError: bad input, or a stage that failed; what was finished is kept.
     """
     root = root.resolve()
-    prepare_workspace(root, profile=profile, data=data, teacher=teacher)
+    prepare_workspace(root, profile=profile, data=data, teacher=teacher, student=student, settings=settings)
     configure_prefect(root)
     from pipelines.flows import run_flow  # after the environment: Prefect reads it on import
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from featherface.config import Config, dump_config, load_config, load_profile
+from featherface.config import Config, dump_config, load_config, load_profile, with_settings
 from featherface.data.importing import import_widerface
 from featherface.data.synthetic import synthesize_dataset
 from featherface.errors import ConfigError, DataError
+from featherface.inference.weights import sha256_of
 from featherface.stages.base import PARAMS_FILE
 from featherface.stages.dvc_yaml import HEADER, render_dvc_yaml
 from featherface.tracking.provenance import UNKNOWN, data_md5
@@ -20,19 +23,46 @@ logger = logging.getLogger(__name__)
 
 TEACHER_FILE = "featherface_v1.safetensors"
 IMPORTED_TEACHER = "inputs/teacher.safetensors"
+IMPORTED_STUDENT = "inputs/student.safetensors"
+_INITIAL_KEY = "distill.initial_weights"
 
 
-def prepare_workspace(root: Path, *, profile: str, data: Path | None, teacher: Path | None) -> Config:
+def prepare_workspace(
+    root: Path,
+    *,
+    profile: str,
+    data: Path | None,
+    teacher: Path | None,
+    student: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Config:
     """Bring a workspace to the point where its stages can run; harmless when repeated.
 
+    Args:
+        root: the workspace; a new or empty folder becomes one.
+        profile: parameters of a new one.
+        data: photographs to import into a new one.
+        teacher: published weights of the teacher, copied into it.
+        student: weights of a student to go on from, copied into it.
+        settings: values of a new one that differ from the profile's, by dotted key.
+
     Raises:
-        ConfigError: the workspace holds another profile, or its params.yaml cannot be used.
+        ConfigError: the workspace holds another profile or other settings, or its params.yaml cannot be used.
         DataError: no data can be had, or it is not the version that data.dvc records.
     """
     root.mkdir(parents=True, exist_ok=True)
     params_path = root / PARAMS_FILE
     is_new = not params_path.exists()
+    wanted = {**(settings or {}), **({} if student is None else {_INITIAL_KEY: IMPORTED_STUDENT})}
     config = load_profile(profile) if is_new else load_config(params_path)
+    changed = with_settings(config, wanted, "--set")
+    if is_new:
+        config = changed
+    elif changed != config:
+        raise ConfigError(
+            f"{params_path}: is there already, and says otherwise than --set or --student; edit it, or give "
+            "another --root"
+        )
     if config.data.source != profile:
         raise ConfigError(
             f"{params_path}: data.source is '{config.data.source}', asked for profile '{profile}'; "
@@ -42,6 +72,8 @@ def prepare_workspace(root: Path, *, profile: str, data: Path | None, teacher: P
         _bring_teacher(root / config.teacher.weights, given=teacher, data=data)
     elif teacher is not None:
         raise ConfigError(f"{params_path}: teacher.weights is null, so --teacher {teacher} would not be read")
+    if student is not None:
+        _bring_student(root / IMPORTED_STUDENT, given=student)
     dvc_commands.initialize(root)
     bring_data(root, config, source=data)
     if is_new:
@@ -148,9 +180,24 @@ def _bring_teacher(target: Path, *, given: Path | None, data: Path | None) -> No
             f"{TEACHER_FILE}: the published weights of the teacher were not found; "
             f"give --teacher FILE (looked at {looked})"
         )
+    _copy(found, target)
+
+
+def _bring_student(target: Path, *, given: Path) -> None:
+    if not given.is_file():
+        raise DataError(f"{given}: no such file; give --student the .safetensors file of a student")
+    if not target.exists():
+        _copy(given, target)
+    elif sha256_of(target) != sha256_of(given):
+        raise ConfigError(
+            f"{target}: the workspace goes on from another student than {given}; give another --root"
+        )
+
+
+def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
-    shutil.copyfile(found, partial)
+    shutil.copyfile(source, partial)
     partial.replace(target)
 
 

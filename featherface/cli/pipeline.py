@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import yaml
 
 from featherface.cli.flows import find_flow
+from featherface.errors import ConfigError
+
+SHIPPED_STUDENT = Path(__file__).parent.parent / "weights" / "featherface.safetensors"
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -18,6 +23,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def pipeline(
+    *,
     profile: Annotated[
         str, typer.Option(help="synthetic: drawn scenes, nothing needed; widerface: real photographs.")
     ] = "synthetic",
@@ -35,6 +41,16 @@ def pipeline(
             help="widerface: the published featherface_v1.safetensors; default: looked for near --data."
         ),
     ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(help="Go on from this student: a .safetensors file, or `shipped` for the one included."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A value of a new workspace, e.g. distill.train.epochs=80."
+        ),
+    ] = None,
 ) -> int:
     """Data, teacher, student, evaluation, export, registration, promotion; what is up to date is not redone.
 
@@ -42,7 +58,14 @@ def pipeline(
     """
     run_pipeline = find_flow("pipeline")
     folder = root or (Path() if profile == "synthetic" else Path("workspaces") / profile)
-    outcome = run_pipeline(profile=profile, root=folder, data=data, teacher=teacher)
+    outcome = run_pipeline(
+        profile=profile,
+        root=folder,
+        data=data,
+        teacher=teacher,
+        student=SHIPPED_STUDENT if student == "shipped" else student and Path(student),
+        settings=_settings(changes or ()),
+    )
     typer.echo(outcome.table())
     return 0
 
@@ -83,3 +106,16 @@ def trials(
 
     typer.echo(run_plan(plan, data=data, teacher=teacher, folder=out or Path("trials") / plan.stem))
     return 0
+
+
+def _settings(changes: Sequence[str]) -> dict[str, Any]:
+    settings = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {change}: give KEY=VALUE, such as distill.train.epochs=80")
+        try:
+            settings[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {change}: the value is not valid YAML") from error
+    return settings

@@ -17,7 +17,7 @@ from featherface.errors import ConfigError
 from featherface.losses.task import TaskSettings, task_losses
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
-from featherface.structures import Batch
+from featherface.structures import Batch, DetectorFeatures
 
 if TYPE_CHECKING:
     from featherface.config import DistillConfig, ModelConfig
@@ -59,7 +59,7 @@ class StudentTraining:
     ) -> None:
         device = device or torch.device("cpu")
         self.student = build_model(model.architecture, innovations=model.innovations)
-        self.adapters = _adapters(self.student, teacher) if distill.enabled else None
+        self.adapters = _adapters(self.student, teacher, distill) if distill.enabled else None
         self.num_copied = _start(self.student, teacher, initial, distill, batches)
         self.student.to(device)
         if self.adapters is not None:
@@ -90,15 +90,24 @@ class StudentTraining:
             ),
             confidence_threshold=distill.confidence_threshold,
         )
-        # Of stages that are the teacher's there is nothing to imitate.
-        adapted: tuple[Tensor, ...] = self.adapters(features.backbone)
-        imitated = feature_loss(adapted[len(known) :], taught_features.backbone[len(known) :])
+        adapted: tuple[Tensor, ...] = self.adapters(_imitating(features, distill))
+        imitated = _imitating(taught_features, distill)
+        num_backbone = len(features.backbone) - distill.frozen_stages
         return {
             **{name: distill.task_weight * value for name, value in task.items()},
             "distill_logit": distill.logit_weight * against_teacher.logit,
             "distill_box": distill.box_weight * against_teacher.box,
             "distill_landmark": distill.landmark_weight * against_teacher.landmark,
-            "distill_feature": distill.feature_weight * imitated,
+            "distill_feature": distill.feature_weight
+            * feature_loss(adapted[:num_backbone], imitated[:num_backbone]),
+            **(
+                {
+                    "distill_neck_feature": distill.neck_feature_weight
+                    * feature_loss(adapted[num_backbone:], imitated[num_backbone:])
+                }
+                if distill.neck_feature_weight
+                else {}
+            ),
         }
 
 
@@ -150,8 +159,14 @@ def _freeze(student: FeatherFace, teacher: FeatherFace, names: Sequence[str]) ->
     return FrozenStages(stages)
 
 
-def _adapters(student: FeatherFace, teacher: FeatherFace) -> FeatureAdapters:
-    """Maps from the student's channels to the teacher's, for the three levels of the backbone."""
+def _imitating(features: DetectorFeatures, distill: DistillConfig) -> tuple[Tensor, ...]:
+    """The maps that the student imitates; of stages that are the teacher's there is nothing to imitate."""
+    neck = features.neck if distill.neck_feature_weight else ()
+    return (*features.backbone[distill.frozen_stages :], *neck)
+
+
+def _adapters(student: FeatherFace, teacher: FeatherFace, distill: DistillConfig) -> FeatureAdapters:
+    """From the student's channels to the teacher's, for each map that is imitated."""
 
     def channels(detector: FeatherFace) -> list[int]:
         was_training = detector.training
@@ -159,6 +174,6 @@ def _adapters(student: FeatherFace, teacher: FeatherFace) -> FeatureAdapters:
         with torch.no_grad():
             _, features = detector.forward_features(torch.zeros(1, 3, 32, 32))
         detector.train(was_training)
-        return [int(level.shape[1]) for level in features.backbone]
+        return [int(level.shape[1]) for level in _imitating(features, distill)]
 
     return FeatureAdapters(channels(student), channels(teacher))

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from featherface.config import Config, Count, Fraction, Positive, Section, load_profile, read_yaml
+from featherface.config import (
+    Config,
+    Count,
+    Fraction,
+    Positive,
+    Section,
+    load_profile,
+    read_yaml,
+    with_settings,
+)
 from featherface.errors import ConfigError
 
 CellName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
@@ -66,34 +75,12 @@ def read_cells(path: Path) -> tuple[Cell, ...]:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{path}: key '{key}': {first['msg']}, got {first['input']!r}") from error
-    base = load_profile(plan.profile).model_dump(mode="json")
+    base = load_profile(plan.profile)
     cells = []
     for seed in plan.seeds:
         for name, changes in plan.cells.items():
             settings = {"distill.train.seed": seed, **plan.common, **changes}
             cells.append(
-                Cell(name, seed, _changed(base, settings, f"{path}: cell '{name}'"), plan.development)
+                Cell(name, seed, with_settings(base, settings, f"{path}: cell '{name}'"), plan.development)
             )
     return tuple(cells)
-
-
-def _changed(base: dict[str, Any], settings: dict[str, Any], where: str) -> Config:
-    for key, value in settings.items():
-        base = _with(base, key.split("."), value, f"{where}: key '{key}'")
-    try:
-        return Config.model_validate(base)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{where}: key '{key}': {first['msg']}, got {first['input']!r}") from error
-
-
-def _with(section: dict[str, Any], path: list[str], value: Any, where: str) -> dict[str, Any]:
-    key, *rest = path
-    if key not in section:
-        raise ConfigError(f"{where} is not in params.yaml; known here: {', '.join(section)}")
-    if not rest:
-        return {**section, key: value}
-    if not isinstance(section[key], dict):
-        raise ConfigError(f"{where}: '{key}' has no keys below it")
-    return {**section, key: _with(section[key], rest, value, where)}

@@ -33,6 +33,13 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
         (["data", "import-widerface", "nowhere", "there"], "nowhere: is no folder"),
         (["pipeline", "--profile", "nonsense"], "there is no such profile; known: synthetic, widerface"),
         (["pipeline", "--profile", "widerface"], "--teacher FILE"),
+        (["pipeline", "--set", "distill.trane.epochs=3"], "'distill.trane.epochs' is not in params.yaml"),
+        (
+            ["pipeline", "--set", "distill.train.epochs=many"],
+            "'distill.train.epochs': Input should be a valid",
+        ),
+        (["pipeline", "--set", "distill.train.epochs"], "give KEY=VALUE, such as distill.train.epochs=80"),
+        (["pipeline", "--student", "nosuch.safetensors"], "nosuch.safetensors: no such file"),
         (["trials", "nosuch.yaml", "--data", ".", "--teacher", "t"], "nosuch.yaml: cannot be read"),
     ],
 )

@@ -10,6 +10,7 @@ from featherface.distillation.student import StudentTraining
 from featherface.errors import ConfigError
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
+from featherface.structures import Batch, Targets
 
 
 def network(seed: int, architecture: str = "v2-ultra") -> FeatherFace:
@@ -19,6 +20,15 @@ def network(seed: int, architecture: str = "v2-ultra") -> FeatherFace:
 
 def settings(**changes: object) -> DistillConfig:
     return DistillConfig.model_validate({"enabled": False, **changes})
+
+
+def batch() -> Batch:
+    """Two views with a face in the first."""
+    flags = torch.tensor([[True], [False]])
+    none = torch.zeros_like(flags)
+    boxes_xyxy = torch.tensor([[[8.0, 8.0, 40.0, 40.0]], [[0.0] * 4]])
+    images = 50 * torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    return Batch(images, Targets(boxes_xyxy, torch.zeros(2, 1, 5, 2), none, flags, none), ("a.jpg", "b.jpg"))
 
 
 def test_a_student_goes_on_from_another_one() -> None:
@@ -50,3 +60,21 @@ def test_stages_that_are_not_the_teachers_cannot_stay_as_the_teacher_has_them() 
     trained = {name for name, parameter in second.named_parameters() if parameter.requires_grad}
     assert trained
     assert not any(name.startswith("backbone.stage1") for name in trained)
+
+
+@pytest.mark.parametrize("frozen_stages", [0, 2])
+def test_maps_that_the_heads_read_are_imitated_if_asked(frozen_stages: int) -> None:
+    teacher = network(2, "v1-487k")
+    asked = settings(enabled=True, frozen_stages=frozen_stages, neck_feature_weight=2.0)
+    training = StudentTraining(ModelConfig(), asked, teacher)
+    losses = training.losses(batch(), 0.5)
+    assert 0 < losses["distill_neck_feature"].item() <= 2 * 2.0
+    torch.stack(list(losses.values())).sum().backward()
+    assert training.adapters is not None
+    learning = list(training.adapters.parameters())
+    assert len(learning) == 1 + 3, "one for C5, one for each level of the neck"
+    assert all(parameter.grad is not None for parameter in learning)
+    without = StudentTraining(ModelConfig(), asked.model_copy(update={"neck_feature_weight": 0.0}), teacher)
+    assert "distill_neck_feature" not in without.losses(batch(), 0.5)
+    assert without.adapters is not None
+    assert len(list(without.adapters.parameters())) == 1
