@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FOLDER ?= team
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run test test-all lint types golden sync bench ui docs ship clean
+.PHONY: help setup run test test-all lint types golden sync bench ui up down docs ship clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -17,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[pipeline,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[pipeline,team,dev]'
 	touch $@
 
 setup: $(STAMP)  ## make .venv and install everything into it
@@ -54,6 +55,12 @@ bench: $(STAMP)  ## measure speed: ratios and medians as JSON
 
 ui: $(STAMP)  ## open the runs in MLflow's web page on http://127.0.0.1:5000
 	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+up: $(STAMP)  ## start a team's services in FOLDER=team: PostgreSQL, S3, MLflow, Prefect, worker
+	featherface team up --folder $(FOLDER)
+
+down: $(STAMP)  ## stop them; their state stays
+	featherface team down --folder $(FOLDER)
 
 docs: $(STAMP)  ## draw the pictures of the README anew
 	python docs/make_pictures.py

@@ -36,8 +36,10 @@ def pack_bundle(*, root: Path, target: Path) -> list[Path]:
     root = root.resolve()
     config = load_config(root / PARAMS_FILE)
     for stage in BEFORE:
-        if not dvc_commands.reproduce(root, stage, {}):
-            raise DataError(f"{root}: stage '{stage}' failed; `featherface run {stage}` says why")
+        try:
+            dvc_commands.reproduce(root, stage, {})
+        except dvc_commands.StageDiedError as error:
+            raise DataError(f"{root}: {error}") from error
     initial = config.distill.initial_weights
     return pack(
         config,

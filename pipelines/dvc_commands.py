@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from featherface.errors import FeatherFaceError
 
 DATA_FILE = "data.dvc"
 MESSAGE_CHARS = 600
+_LAST_LINES = 4
 
 
 class DvcError(FeatherFaceError):
@@ -23,11 +25,12 @@ class DvcError(FeatherFaceError):
 
 
 class StageDiedError(RuntimeError):
-    """A stage ended without saying why: killed, out of memory, or our own bug (see its traceback)."""
+    """A stage ended without an error of ours: killed, out of memory, refused by DVC, or our own bug."""
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, last_words: str = "") -> None:
         super().__init__(
-            f"stage '{stage}' ended early; what it had finished is kept: run the same command again to go on"
+            f"stage '{stage}' ended early{f' ({last_words})' if last_words else ''}; what it had finished is "
+            "kept: run the same command again to go on"
         )
 
 
@@ -67,14 +70,24 @@ def stale_stages(root: Path) -> set[str]:
     return set(json.loads(run_dvc(root, "status", "--json") or "{}"))
 
 
-def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> bool:
+def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
     """Run one stage through DVC, its output going where ours goes; DVC restores it from its cache if it can.
 
-    Returns:
-        Whether it succeeded; what went wrong is on the terminal.
+    Raises:
+        StageDiedError: it failed. The message has its last words where nobody sits at a terminal: a flow on a
+            server has no other place for them.
     """
-    done = subprocess.run(  # noqa: S603 - our own interpreter, a stage name from STAGES
+    # Progress bars want the terminal itself; only without one its output can go through our hands.
+    is_watched = sys.stderr.isatty()
+    last_words: deque[str] = deque(maxlen=_LAST_LINES)
+    with subprocess.Popen(  # noqa: S603 - our own interpreter, a stage name from STAGES
         [sys.executable, "-m", "dvc", "repro", "--quiet", "--single-item", stage],
-        cwd=root, env=dvc_environment(environment), check=False,
-    )  # fmt: skip
-    return done.returncode == 0
+        cwd=root, env=dvc_environment(environment), text=True, errors="replace",
+        stdout=None if is_watched else subprocess.PIPE, stderr=None if is_watched else subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        for line in process.stdout or ():
+            sys.stderr.write(line)
+            sys.stderr.flush()
+            last_words.append(line.strip())
+    if process.returncode != 0:
+        raise StageDiedError(stage, " | ".join(filter(None, last_words))[-MESSAGE_CHARS:])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.environment import configure_prefect
 from pipelines.workspace import prepare_workspace
+from pipelines.workspace_turn import workspace_turn
 
 if TYPE_CHECKING:
     from pipelines.outcome import PipelineOutcome
@@ -33,11 +34,15 @@ def run_pipeline(
         settings: values of a new workspace that differ from the profile's, by dotted key.
 
     Raises:
-        FeatherFaceError: bad input, or a stage that failed; what was finished is kept.
+        FeatherFaceError: bad input, another run in the workspace, or a stage that failed; what was finished
+            is kept.
     """
     root = root.resolve()
-    prepare_workspace(root, profile=profile, data=data, teacher=teacher, student=student, settings=settings)
-    configure_prefect(root)
-    from pipelines.flows import run_flow  # after the environment: Prefect reads it on import
+    with workspace_turn(root):
+        prepare_workspace(
+            root, profile=profile, data=data, teacher=teacher, student=student, settings=settings
+        )
+        configure_prefect(root)
+        from pipelines.flows import run_flow  # after the environment: Prefect reads it on import
 
-    return run_flow(root)
+        return run_flow(root)

@@ -81,11 +81,12 @@ def reproduce(
 def _run_through_dvc(stage: str, root: Path, environment: dict[str, str]) -> None:
     failure = Workspace(root).state_dir(stage) / FAILURE_FILE
     failure.unlink(missing_ok=True)
-    if dvc_commands.reproduce(root, stage, environment):
-        return
-    if failure.is_file():
-        raise FeatherFaceError(failure.read_text(encoding="utf-8"))
-    raise dvc_commands.StageDiedError(stage)
+    try:
+        dvc_commands.reproduce(root, stage, environment)
+    except dvc_commands.StageDiedError as error:
+        if failure.is_file():
+            raise FeatherFaceError(failure.read_text(encoding="utf-8")) from error
+        raise
 
 
 @task(name="register", retries=2, retry_delay_seconds=RETRY_DELAYS_S, retry_condition_fn=_is_worth_a_retry)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from featherface.config import Config, dump_config, load_config, load_profile, with_settings
+from featherface.config import Config, dump_config, load_config, load_profile, read_yaml, with_settings
 from featherface.data.importing import import_widerface
 from featherface.data.synthetic import synthesize_dataset
 from featherface.errors import ConfigError, DataError
@@ -54,7 +54,7 @@ def prepare_workspace(
     params_path = root / PARAMS_FILE
     is_new = not params_path.exists()
     wanted = {**(settings or {}), **({} if student is None else {_INITIAL_KEY: IMPORTED_STUDENT})}
-    config = load_profile(profile) if is_new else load_config(params_path)
+    config = load_profile(profile) if is_new else _load_whole(params_path)
     changed = with_settings(config, wanted, "--set")
     if is_new:
         config = changed
@@ -79,6 +79,15 @@ def prepare_workspace(
     if is_new:
         params_path.write_text(dump_config(config), encoding="utf-8")
     sync_dvc_yaml(root, config)
+    return config
+
+
+def _load_whole(path: Path) -> Config:
+    """A params.yaml in which every section is named: DVC compares what is written there, not our defaults."""
+    config = load_config(path)
+    missing = [name for name in Config.model_fields if name not in read_yaml(path)]
+    if missing:
+        raise ConfigError(f"{path}: has no {', '.join(missing)}; add each, `{missing[0]}: {{}}` is enough")
     return config
 
 

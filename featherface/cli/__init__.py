@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from featherface.cli import bundle, comparison, data, detection, pipeline, registry
+from featherface.cli import bundle, comparison, data, detection, pipeline, registry, team
 from featherface.errors import FeatherFaceError
 
 # Newer versions of typer carry a copy of click of their own and do not export this base class.
@@ -35,6 +35,7 @@ comparison.add_commands(app)
 app.add_typer(data.app, name="data")
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(registry.app, name="registry")
+app.add_typer(team.app, name="team")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from featherface.cli.flows import find_flow
 from featherface.config import SynthesizeConfig
 
 app = typer.Typer(
@@ -66,3 +67,16 @@ def validate(
     from featherface.stages.validate import refuse_unusable
 
     refuse_unusable(report)
+
+
+@app.command()
+def push(
+    root: Annotated[Path, typer.Option(help="The workspace.")] = Path(),
+    remote: Annotated[
+        str | None,
+        typer.Option(help="DVC's remote from now on, e.g. s3://dvc/featherface; default: the one it has."),
+    ] = None,
+) -> None:
+    """Record the data folder as a new version, push it, and tell the schedules."""
+    version = find_flow("push_data")(root, remote=remote)
+    typer.echo(f"{root}: data version {version}")

@@ -1,0 +1,71 @@
+"""A new version of the data: recorded, kept in the remote, and told to whoever waits for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from featherface.config import load_config
+from featherface.errors import DataError
+from featherface.stages.base import PARAMS_FILE
+from featherface.tracking.provenance import data_md5
+from pipelines import dvc_commands
+from pipelines.workspace_turn import workspace_turn
+
+logger = logging.getLogger(__name__)
+
+PUSHED = "featherface.data.pushed"
+_API_URL = "PREFECT_API_URL"
+
+
+def push_data(root: Path, *, remote: str | None = None) -> str:
+    """Accept what lies in the data folder as a new version, push it, and raise an event.
+
+    Args:
+        root: the workspace.
+        remote: address of DVC's remote from now on, such as `s3://dvc/featherface`; None: the one it
+            has, if any.
+
+    Returns:
+        The version.
+
+    Raises:
+        DataError: there is no data folder.
+        DvcError: the remote does not answer; the version is recorded all the same.
+        WorkspaceBusyError: a run reads the data.
+    """
+    root = root.resolve()
+    config = load_config(root / PARAMS_FILE)
+    folder = root / config.data.root
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no data folder; `featherface pipeline` makes one")
+    with workspace_turn(root):
+        if remote is not None:
+            dvc_commands.run_dvc(root, "remote", "add", "--force", "--default", "team", remote)
+        dvc_commands.run_dvc(root, "add", "--quiet", config.data.root)
+        version = data_md5(root)
+        if dvc_commands.run_dvc(root, "remote", "list").strip():
+            dvc_commands.run_dvc(root, "push", "--quiet", dvc_commands.DATA_FILE)
+        else:
+            logger.warning("%s has no DVC remote: the data stay on this machine", root)
+    if os.environ.get(_API_URL):
+        _tell(root, version)
+    else:
+        logger.warning("%s is not set: nobody is told of version %s", _API_URL, version)
+    return version
+
+
+def _tell(root: Path, version: str) -> None:
+    from prefect.events import emit_event
+    from prefect.events.worker import EventsWorker
+
+    emit_event(
+        PUSHED,
+        resource={
+            "prefect.resource.id": f"featherface.data.{root.name}",
+            "prefect.resource.name": root.name,
+            "featherface.data.version": version,
+        },
+    )
+    EventsWorker.drain_all(timeout=20)  # sent from a thread that would die with this process
