@@ -7,10 +7,10 @@ STAMP := $(VENV)/.installed
 FOLDER ?= team
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run test test-all lint types golden sync bench ui up down docs ship clean
+.PHONY: help setup run test test-all test-services lint types golden sync bench ui up down docs ship clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
 
 # A new pip first: old ones never end their search on boto3. torch next and alone: with it there nothing pulls CUDA.
 $(STAMP): pyproject.toml constraints.txt
@@ -31,10 +31,14 @@ test: $(STAMP)  ## lint, types, layers and every test but the slow ones
 	ruff format --check .
 	mypy
 	lint-imports --no-cache
-	OMP_NUM_THREADS=1 pytest -m 'not slow and not gpu' -n auto --dist loadfile --no-loadscope-reorder --jaxtyping-packages=featherface.geometry,featherface.losses,featherface.models,beartype.beartype
+	OMP_NUM_THREADS=1 pytest -m 'not slow and not gpu and not services' -n auto --dist loadfile --no-loadscope-reorder --jaxtyping-packages=featherface.geometry,featherface.losses,featherface.models,beartype.beartype
 
 test-all: $(STAMP)  ## every test, the slow ones too
-	pytest -m 'not gpu' --timeout=1200
+	pytest -m 'not gpu and not services' --timeout=1200
+
+test-services: $(STAMP)  ## what a team relies on, against real PostgreSQL, S3, MLflow, Prefect; Debian's packages
+	test -x /usr/bin/radosgw -a -d /usr/lib/postgresql || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends postgresql ceph-mon ceph-mgr ceph-osd radosgw ceph-common; }
+	pytest -m services tests/services
 
 lint: $(STAMP)  ## check style and layers
 	ruff check .

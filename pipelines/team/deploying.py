@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipelines.team.servers import PROJECT, prefect_home
@@ -29,12 +30,16 @@ def deploy(team: Team, *, file: Path = DEPLOY_FILE) -> None:
         "FEATHERFACE_TIMEZONE": team.settings.timezone,
         "PYTHONPATH": str(PROJECT),
     }
-    done = subprocess.run(  # noqa: S603 - our own interpreter's script
-        [str(Path(sys.executable).with_name("prefect")), "--no-prompt", "deploy", "--all",
-         "--prefect-file", str(file)],
-        cwd=PROJECT, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    # It ends with 0 although it refused one.
+    prefect = str(Path(sys.executable).with_name("prefect"))
+    _run([prefect, "--no-prompt", "deploy", "--all", "--prefect-file", str(file)], environment)
+    # In a process of its own: Prefect reads its settings when it is imported.
+    _run([sys.executable, "-m", "pipelines.team.automations"], environment)
+
+
+def _run(command: list[str], environment: Mapping[str, str]) -> None:
+    done = subprocess.run(  # noqa: S603 - our own interpreter and script
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
     said = " ".join((done.stdout + done.stderr).split())
-    if done.returncode != 0 or "Error" in said or "Failed" in said:
-        raise ServiceError(f"{file}: cannot be deployed: {said[-600:]}")
+    if done.returncode != 0:
+        raise ServiceError(f"`{' '.join(command[1:4])}` failed: {said[-600:]}")

@@ -11,6 +11,8 @@ from pathlib import Path
 from pipelines.team.services import Service
 from pipelines.team.settings import MLFLOW_BUCKET, MLFLOW_USER, REGION, Team, write_private
 
+HEARTBEAT_S = 30
+"""How often a run says that it is alive; Prefect takes nothing less."""
 # Where the worker finds the flows.
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -78,6 +80,7 @@ def prefect_worker(team: Team) -> Service:
         environment={
             **team.client_environment,
             **prefect_home(team),
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
             "PREFECT_WORKER_WEBSERVER_HOST": team.settings.host,
             "PREFECT_WORKER_WEBSERVER_PORT": str(team.settings.worker_port),
             "PYTHONPATH": str(PROJECT),
