@@ -30,6 +30,7 @@ from featherface.tracking.versions import RegisteredVersion
 from pipelines import dvc_commands
 from pipelines.gate import Decision, Metrics, Slice, judge
 from pipelines.outcome import StageOutcome
+from pipelines.reproduction import recipe_of
 
 RETRY_DELAYS_S = [5.0, 20.0]
 PREDICTIONS_FILE = "predictions.npz"
@@ -106,7 +107,11 @@ def register(root: Path, run_id: str, tags: dict[str, str]) -> tuple[str, bool]:
         archive = Path(scratch) / PREDICTIONS_FILE
         save_archive(archive, read_predictions(root / names.PREDICTIONS))
         version = registry.register_student(
-            run_id, onnx_path, metrics=metrics, tags=tags, extras={PREDICTIONS_FILE: archive}
+            run_id,
+            onnx_path,
+            metrics=metrics,
+            tags=tags,
+            extras={PREDICTIONS_FILE: archive, **recipe_of(root)},
         )
     return version, True
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from featherface.cli.flows import find_flow
+
 if TYPE_CHECKING:
     from featherface.tracking.registry import ModelRegistry
 
@@ -67,6 +69,22 @@ def lineage(version: VERSION, root: ROOT = Path()) -> None:
 
     for label, value in trace(_registry(root).get(version)):
         typer.echo(f"{label:<20} {value}")
+
+
+@app.command()
+def reproduce(
+    version: VERSION,
+    root: ROOT = Path(),
+    target: Annotated[
+        Path | None, typer.Option(help="New folder for code and workspace; default: reproductions/VERSION.")
+    ] = None,
+) -> int:
+    """Make a version again from its own commit, and compare; ends with 1 if it came out different."""
+    reproduction = find_flow("reproduce_version")(
+        version, root=root, target=target or Path("reproductions") / version
+    )
+    typer.echo(str(reproduction))
+    return int(not reproduction.is_same_file or bool(reproduction.differences))
 
 
 @app.command()

@@ -1,0 +1,3 @@
+CREATE DATABASE mlflow;
+CREATE DATABASE mlflow_users;
+CREATE DATABASE prefect;
