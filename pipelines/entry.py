@@ -14,6 +14,20 @@ if TYPE_CHECKING:
     from pipelines.outcome import PipelineOutcome
 
 
+def run_batch(*, root: Path, **parameters: Any) -> dict[str, Any]:
+    """Run the flow `detect-batch`, whose parameters these are, in this process.
+
+    Raises:
+        FeatherFaceError: as of the flow.
+    """
+    root = root.resolve()
+    configure_prefect(root)
+    from pipelines.batch import detect_batch  # after the environment: Prefect reads it on import
+
+    summary: dict[str, Any] = detect_batch(root=str(root), **parameters)
+    return summary
+
+
 def run_pipeline(
     *,
     profile: str,

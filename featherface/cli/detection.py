@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from featherface.cli.flows import find_flow
+from featherface.errors import OptionError
+
 CHAMPION = "models:/featherface@champion"
 MODEL_HELP = "An .onnx or .safetensors file, or models:/featherface@champion."
 
@@ -17,6 +20,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(detect)
     app.command()(evaluate)
     app.command()(score)
+    app.command()(batch)
 
 
 def detect(
@@ -69,6 +73,35 @@ def detect(
     for failure in failures:
         typer.echo(f"featherface: {failure}", err=True)
     return 0 if not failures else 1 if found else 2
+
+
+def batch(
+    source: Annotated[str, typer.Argument(help="A picture, folder or glob.")],
+    out: Annotated[Path, typer.Option(help="Folder of the results; run again, it goes on.")],
+    root: Annotated[
+        Path, typer.Option(help="The workspace whose champion detects, unless MLFLOW_TRACKING_URI is set.")
+    ] = Path(),
+    *,
+    reference: Annotated[
+        Path | None, typer.Option(help="An earlier batch, of the training photographs say, to compare with.")
+    ] = None,
+    shard_size: Annotated[int, typer.Option(min=1, help="Pictures in a file of results.")] = 256,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
+    runner: Annotated[str, typer.Option(help="processes, dask or ray.")] = "processes",
+) -> None:
+    """Find the faces in many pictures with the champion, in shards; and say how the pictures changed."""
+    if runner not in {"processes", "dask", "ray"}:
+        raise OptionError(f"--runner: processes, dask or ray is needed, got '{runner}'")
+    summary = find_flow("batch")(
+        source=source,
+        out=str(out),
+        root=root,
+        reference=reference and str(reference),
+        shard_size=shard_size,
+        workers=workers,
+        runner=runner,
+    )
+    typer.echo(json.dumps(summary, indent=1))
 
 
 def default_model() -> str | None:

@@ -1,0 +1,110 @@
+"""Batches in shards, and how far two sets of pictures are apart."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featherface.errors import ConfigError, DataError
+from featherface.imaging import write_image
+from featherface.monitoring.shards import Settings, detect_shard, plan, read_batch, statistics_of
+from featherface.monitoring.statistics import SHIFTED, compare, picture_statistics, population_stability
+
+SAMPLES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50)
+
+
+def test_stability_is_the_sum_over_bins() -> None:
+    even, skewed = [0.0, 1.0] * 50, [0.0] * 90 + [1.0] * 10
+    expected = 0.4 * math.log(0.9 / 0.5) - 0.4 * math.log(0.1 / 0.5)
+    assert population_stability(even, skewed) == pytest.approx(expected)
+    normal = np.random.default_rng(0).normal(size=(2, 5000))
+    assert population_stability(normal[0].tolist(), normal[1].tolist()) < 0.02
+    assert population_stability(normal[0].tolist(), (normal[1] + 1).tolist()) > SHIFTED
+
+
+@given(SAMPLES, SAMPLES)
+def test_stability_is_never_negative_and_zero_for_the_same(
+    expected: list[float], actual: list[float]
+) -> None:
+    assert population_stability(expected, actual) >= 0
+    assert population_stability(expected, [*expected, math.nan]) == 0
+
+
+def test_nothing_to_compare_is_not_a_number() -> None:
+    assert math.isnan(population_stability([], [1.0]))
+    assert compare({"a": [1.0], "b": [1.0]}, {"b": [1.0], "c": [2.0]}) == {"b": 0}
+
+
+def test_statistics_of_a_picture() -> None:
+    grey = np.full((90, 120, 3), 100, np.uint8)
+    assert picture_statistics(grey) == {"brightness": 100, "contrast": 0, "sharpness": 0, "short_side_px": 90}
+    noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    assert picture_statistics(noise)["sharpness"] > 5
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[str]:
+    generator = np.random.default_rng(1)
+    for number in range(5):
+        write_image(tmp_path / f"{number}.png", generator.integers(0, 255, (64, 96, 3), dtype=np.uint8))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    return [str(path) for path in sorted(tmp_path.glob("*.png"))]
+
+
+def test_shards_hold_every_picture_once_and_are_not_done_again(images: list[str], tmp_path: Path) -> None:
+    out, settings = tmp_path / "out", Settings(model_version="3")
+    shards = plan(images, out, settings, shard_size=4)
+    assert [len(shard.images) for shard in shards] == [4, 2]
+    first = detect_shard(shards[0], out, settings)
+    with pytest.raises(DataError, match="1 of 2 shards are done"):
+        list(read_batch(out))
+    written = (out / shards[0].file_name).stat().st_mtime_ns
+    again = plan(images, out, settings, shard_size=4)
+    assert again == shards
+    assert detect_shard(again[0], out, settings).seconds == 0
+    assert (out / shards[0].file_name).stat().st_mtime_ns == written
+    results = [first, detect_shard(again[1], out, settings)]
+    records = list(read_batch(out))
+    assert [record["image"] for record in records] == images
+    assert [Path(record["image"]).name for record in records if "error" in record] == ["broken.png"]
+    assert sum(result.failures for result in results) == 1
+    assert len(statistics_of(records)["brightness"]) == 5
+
+
+def test_a_folder_keeps_one_batch(images: list[str], tmp_path: Path) -> None:
+    plan(images, tmp_path / "out", Settings(model_sha256="a"))
+    with pytest.raises(ConfigError, match="holds another batch \\(model_sha256 differ\\)"):
+        plan(images, tmp_path / "out", Settings(model_sha256="b"))
+    with pytest.raises(ConfigError, match="images_sha256"):
+        plan(images[1:], tmp_path / "out", Settings(model_sha256="a"))
+    with pytest.raises(DataError, match="no pictures"):
+        plan([], tmp_path / "other", Settings())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [0.2, 0.6, 1.0])
+def test_a_killed_worker_leaves_nothing_half_written(
+    images: list[str], tmp_path: Path, after_s: float
+) -> None:
+    out, settings = tmp_path / "out", Settings()
+    [shard] = plan(images * 200, out, settings, shard_size=10_000)
+    worker = multiprocessing.get_context("spawn").Process(target=detect_shard, args=(shard, out, settings))
+    worker.start()
+    time.sleep(after_s)
+    worker.kill()
+    worker.join()
+    assert sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) in (
+        ["batch.json"],
+        ["batch.json", shard.file_name],
+    )
+    detect_shard(shard, out, settings)
+    lines = (out / shard.file_name).read_text().splitlines()
+    assert [json.loads(line)["image"] for line in lines] == list(shard.images)
