@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from featherface.config import Config, dump_config, load_config, load_profile, r
 from featherface.data.importing import import_widerface
 from featherface.data.synthetic import synthesize_dataset
 from featherface.errors import ConfigError, DataError
-from featherface.inference.weights import sha256_of
+from featherface.inference.weights import sha256_of, write_atomically
 from featherface.stages.base import PARAMS_FILE
 from featherface.stages.dvc_yaml import HEADER, render_dvc_yaml
 from featherface.tracking.provenance import UNKNOWN, data_md5
@@ -189,25 +188,18 @@ def _bring_teacher(target: Path, *, given: Path | None, data: Path | None) -> No
             f"{TEACHER_FILE}: the published weights of the teacher were not found; "
             f"give --teacher FILE (looked at {looked})"
         )
-    _copy(found, target)
+    write_atomically(target, found.read_bytes())
 
 
 def _bring_student(target: Path, *, given: Path) -> None:
     if not given.is_file():
         raise DataError(f"{given}: no such file; give --student the .safetensors file of a student")
     if not target.exists():
-        _copy(given, target)
+        write_atomically(target, given.read_bytes())
     elif sha256_of(target) != sha256_of(given):
         raise ConfigError(
             f"{target}: the workspace goes on from another student than {given}; give another --root"
         )
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    shutil.copyfile(source, partial)
-    partial.replace(target)
 
 
 def _likely_places(data: Path) -> list[Path]:
