@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from featherface.config import DataConfig, DistillConfig, ModelConfig, TeacherConfig
+from featherface.inference.weights import sha256_of
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
 from featherface.tracking.provenance import data_md5, git_sha
@@ -48,7 +49,7 @@ def run(
         "student": f"{model.architecture}, innovations: {', '.join(model.innovations) or 'none'}",
         "teacher": f"{teacher.architecture}, "
         + ("published weights" if teacher.weights else "trained in this pipeline"),
-        "training": describe_training(distill),
+        "training": describe_training(distill, root=workspace.root),
         "data": f"{data.source}, version {data_md5(workspace.root)}",
         "evaluated on": f"{student['val/images']:.0f} validation images, original size, single scale",
         "commit": git_sha(workspace.root),
@@ -77,8 +78,8 @@ def compare(summary: Mapping[str, Mapping[str, float]]) -> str:
     return f"{sentence} (95 % interval over the images {low:.2f} to {high:.2f})"
 
 
-def describe_training(distill: DistillConfig) -> str:
-    """One line on how the student was trained."""
+def describe_training(distill: DistillConfig, *, root: Path) -> str:
+    """One line on how the student of a workspace was trained."""
     train = distill.train
     how = (
         f"distilled (temperature {distill.temperature_start:g} to {distill.temperature_end:g})"
@@ -91,7 +92,8 @@ def describe_training(distill: DistillConfig) -> str:
         "random": "started at random",
     }[distill.start]
     if distill.initial_weights is not None:
-        start = f"started from {distill.initial_weights}"
+        digest = sha256_of(root / distill.initial_weights)
+        start = f"went on from a student with the digest {digest[:16]}"
     return (
         f"{how}, {start}, {distill.frozen_stages} of its stages frozen, {train.epochs} epochs of "
         f"{train.image_size_px} px crops, batch {train.batch_size}, {train.optimizer} {train.lr:g}, "
