@@ -181,6 +181,10 @@ class PromoteConfig(Section):
     """Latency of the student over the teacher's, both through ONNX Runtime in one interleaved run."""
     max_ap_drop: Fraction = 0.005
     """How much less mean AP than the champion's, on the same data version, is still accepted."""
+    max_file_ap_drop: Fraction = 0.001
+    """How much less mean AP the registered file may have than the network from which it was exported."""
+    allowed_data: tuple[str, ...] = ()
+    """Versions of the data on which a challenger may have been scored; empty: any."""
     max_slice_ap_drop: Fraction = 0.03
     """The same for the AP of faces of one height, blur, occlusion, pose and so on."""
     min_slice_faces: Count = 200

@@ -20,7 +20,7 @@ from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.runs import reap_runs, start_pipeline_run
 from pipelines import dvc_commands
 from pipelines.outcome import PipelineOutcome, StageOutcome
-from pipelines.tasks import judge_and_promote, register, reproduce
+from pipelines.tasks import judge_and_promote, register, reproduce, score_file
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ def retrain_and_judge(root: Path) -> State[PipelineOutcome]:
         metrics = Workspace(root).read_json(names.REPORT_METRICS)["student"]
         tracker.log_metrics(metrics)
         version, is_new = register(root, run_id, tags)
+        score_file(version, root, config.evaluate, root / config.data.root)
         decision = judge_and_promote(version, config.promote, root / config.data.root)
         tracker.set_tags(
             {"promotion.status": "promoted" if decision.promoted else "rejected", "model.version": version}

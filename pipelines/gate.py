@@ -29,6 +29,8 @@ class Metrics:
 
     mean_ap: float | None = None
     """Mean of easy, medium and hard AP, in [0, 1]."""
+    file_mean_ap: float | None = None
+    """The same of the file in the registry, scored once more as it will be used."""
     params: int | None = None
     file_mib: float | None = None
     """Size of the ONNX file."""
@@ -99,10 +101,31 @@ def judge(
 
 def _check_limits(challenger: Metrics, gate: PromoteConfig) -> Iterator[_Finding]:
     yield _at_least("mean AP", challenger.mean_ap, gate.min_mean_ap)
+    yield from _check_file(challenger, gate)
     yield _at_most("parameters", challenger.params, gate.max_params, low=1)
     yield _at_most("file size in MiB", challenger.file_mib, gate.max_file_mib)
     yield _at_most("parity error", challenger.parity_error, gate.max_parity_error)
     yield _at_most("latency over the teacher's", challenger.latency_ratio, gate.max_latency_ratio)
+    if gate.allowed_data:
+        version = challenger.data_md5 or UNKNOWN
+        is_allowed = version in gate.allowed_data
+        yield _Finding(
+            is_allowed, f"data version {version} is {'' if is_allowed else 'not '}among the allowed"
+        )
+
+
+def _check_file(challenger: Metrics, gate: PromoteConfig) -> Iterator[_Finding]:
+    name, ours, networks = "mean AP of the registered file", challenger.file_mean_ap, challenger.mean_ap
+    if ours is None or not _is_possible(ours, high=1):
+        yield _unusable(name, ours)
+        return
+    if networks is None or not _is_possible(networks, high=1):
+        return  # which is named already
+    sentence = (
+        f"{name} {ours:.4f} is {ours - networks:+.4f} from the network's, a drop of "
+        f"{gate.max_file_ap_drop:.4f} is accepted"
+    )
+    yield _Finding(ours - networks >= -gate.max_file_ap_drop - _ROUNDING, sentence)
 
 
 def _at_least(name: str, value: float | None, limit: float) -> _Finding:

@@ -13,7 +13,7 @@ from prefect import task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
-from featherface.config import PromoteConfig
+from featherface.config import EvaluateConfig, PromoteConfig
 from featherface.errors import FeatherFaceError
 from featherface.evaluation.bootstrap import MEAN, Interval, ap_differences
 from featherface.evaluation.predictions import load_archive, read_predictions, save_archive
@@ -21,12 +21,14 @@ from featherface.evaluation.run import GROUND_TRUTH_DIR
 from featherface.evaluation.widerface import load_ground_truth, restrict
 from featherface.stages import names
 from featherface.stages.base import Workspace
+from featherface.stages.evaluate import evaluate_model_file
 from featherface.stages.tracked import FAILURE_FILE, FLOW_RUN_VARIABLE, PARENT_RUN_VARIABLE
 from featherface.tracking import runs
+from featherface.tracking.download import download_model
 from featherface.tracking.moves import ChampionChangedError
 from featherface.tracking.provenance import DATA_MD5, UNKNOWN, stage_lock_md5
 from featherface.tracking.registry import ModelRegistry
-from featherface.tracking.versions import RegisteredVersion
+from featherface.tracking.versions import FILE_MEAN_AP, MODEL_NAME, RegisteredVersion
 from pipelines import dvc_commands
 from pipelines.gate import Decision, Metrics, Slice, judge
 from pipelines.outcome import StageOutcome
@@ -116,6 +118,26 @@ def register(root: Path, run_id: str, tags: dict[str, str]) -> tuple[str, bool]:
     return version, True
 
 
+@task(name="score-file", retries=2, retry_delay_seconds=RETRY_DELAYS_S, retry_condition_fn=_is_worth_a_retry)
+def score_file(version: str, root: Path, settings: EvaluateConfig, data_root: Path) -> float:
+    """Mean AP of the file that the registry hands out: what is judged is what is used; done once a version.
+
+    Args:
+        version: of the registry.
+        root: the workspace.
+        settings: as of the stage `evaluate`.
+        data_root: the data set.
+    """
+    registry = ModelRegistry()
+    known = registry.get(version).tags.get(FILE_MEAN_AP)
+    if known is not None:
+        return float(known)
+    path = download_model(f"models:/{MODEL_NAME}/{version}", root=root)
+    mean_ap = evaluate_model_file(str(path), data_root, settings=settings).metrics()["val/ap_mean"]
+    registry.record_file_score(version, mean_ap)
+    return mean_ap
+
+
 @task(
     name="judge-and-promote",
     retries=2,
@@ -187,6 +209,7 @@ def gate_metrics(version: RegisteredVersion) -> Metrics:
     params = version.metrics.get("model/params", math.nan)
     return Metrics(
         mean_ap=version.metrics.get("val/ap_mean"),
+        file_mean_ap=float(version.tags.get(FILE_MEAN_AP, math.nan)),
         params=int(params) if math.isfinite(params) else None,
         file_mib=version.metrics.get("export/file_mib"),
         parity_error=version.metrics.get("export/parity_error"),

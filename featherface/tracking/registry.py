@@ -22,6 +22,7 @@ from featherface.tracking.version_store import VersionStore
 from featherface.tracking.versions import (
     CHALLENGER,
     CHAMPION,
+    FILE_MEAN_AP,
     MODEL_NAME,
     ONNX_SHA256,
     STATUS,
@@ -104,6 +105,15 @@ class ModelRegistry:
             ModelError: there is no such version.
         """
         self._store.tag_decision(self._store.find(version).version, "rejected", reasons)
+
+    def record_file_score(self, version: str, mean_ap: float) -> None:
+        """Write down what mean AP the registered file itself reached.
+
+        Raises:
+            ModelError: there is no such version.
+        """
+        found = self._store.find(version)
+        self._client.set_model_version_tag(self.name, found.version, FILE_MEAN_AP, repr(mean_ap))
 
     def promote(
         self, version: str, reasons: Iterable[str] = (), *, judged_against: str | None = ANY_CHAMPION

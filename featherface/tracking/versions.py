@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from featherface.errors import ModelError
 
 MODEL_NAME = "featherface"
+FILE_MEAN_AP = "file.mean_ap"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS_CHAMPION = "previous_champion"

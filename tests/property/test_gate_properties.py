@@ -14,6 +14,7 @@ numbers = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.floats
 metrics = st.builds(
     Metrics,
     mean_ap=numbers | st.floats(0, 1),
+    file_mean_ap=numbers | st.floats(0, 1),
     params=st.none() | st.integers(-1, 400_000),
     file_mib=numbers,
     parity_error=numbers | st.floats(0, 1e-4),
@@ -23,6 +24,7 @@ metrics = st.builds(
 sound = st.builds(
     Metrics,
     mean_ap=st.floats(0.3, 1),
+    file_mean_ap=st.just(1.0),
     params=st.integers(200_000, 260_000),
     file_mib=st.floats(0.9, 1.3),
     parity_error=st.floats(0, 1.2e-4),

@@ -20,7 +20,13 @@ GATE = PromoteConfig(
     max_ap_drop=0.005,
 )
 GOOD = Metrics(
-    mean_ap=0.7, params=244_503, file_mib=1.0, parity_error=1e-6, latency_ratio=0.8, data_md5="a1.dir"
+    mean_ap=0.7,
+    file_mean_ap=0.7,
+    params=244_503,
+    file_mib=1.0,
+    parity_error=1e-6,
+    latency_ratio=0.8,
+    data_md5="a1.dir",
 )
 
 
@@ -30,6 +36,7 @@ def test_a_first_model_within_all_limits_is_promoted_with_every_check_named() ->
     assert decision.promoted
     assert decision.reasons == (
         "mean AP 0.7000 reaches the 0.5000 that is asked for",
+        "mean AP of the registered file 0.7000 is +0.0000 from the network's, a drop of 0.0010 is accepted",
         "parameters 244,503 is within the limit of 250,000",
         "file size in MiB 1 is within the limit of 1.2",
         "parity error 1e-06 is within the limit of 0.0001",
@@ -42,6 +49,11 @@ def test_a_first_model_within_all_limits_is_promoted_with_every_check_named() ->
     ("change", "sentence"),
     [
         ({"mean_ap": 0.4999}, "mean AP 0.4999 is below the 0.5000 that is asked for"),
+        (
+            {"file_mean_ap": 0.698},
+            "mean AP of the registered file 0.6980 is -0.0020 from the network's, a drop of 0.0010 is "
+            "accepted",
+        ),
         ({"params": 250_001}, "parameters 250,001 is above the limit of 250,000"),
         ({"file_mib": 1.25}, "file size in MiB 1.25 is above the limit of 1.2"),
         ({"parity_error": 2e-4}, "parity error 0.0002 is above the limit of 0.0001"),
@@ -52,7 +64,9 @@ def test_one_missed_limit_rejects_and_only_that_is_named(change: dict[str, float
     assert judge(replace(GOOD, **change), None, GATE) == Decision(promoted=False, reasons=(sentence,))
 
 
-@pytest.mark.parametrize("field", ["mean_ap", "params", "file_mib", "parity_error", "latency_ratio"])
+@pytest.mark.parametrize(
+    "field", ["mean_ap", "file_mean_ap", "params", "file_mib", "parity_error", "latency_ratio"]
+)
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, -1])
 def test_a_number_that_is_missing_or_impossible_rejects(field: str, value: float | None) -> None:
     decision = judge(replace(GOOD, **{field: value}), None, GATE)
@@ -68,7 +82,13 @@ def test_a_percentage_is_no_average_precision() -> None:
 
 def test_every_limit_is_inclusive() -> None:
     at_limits = Metrics(
-        mean_ap=0.5, params=250_000, file_mib=1.2, parity_error=1e-4, latency_ratio=2.0, data_md5="a1.dir"
+        mean_ap=0.5,
+        file_mean_ap=0.499,
+        params=250_000,
+        file_mib=1.2,
+        parity_error=1e-4,
+        latency_ratio=2.0,
+        data_md5="a1.dir",
     )
     assert judge(at_limits, None, GATE).promoted
 
@@ -78,7 +98,7 @@ def test_every_limit_is_inclusive() -> None:
     [(0.710, True), (0.700, True), (0.695, True), (0.6949, False), (0.6, False)],
 )
 def test_the_drop_against_the_champion_is_bounded(challenger_ap: float, is_promoted: bool) -> None:
-    decision = judge(replace(GOOD, mean_ap=challenger_ap), GOOD, GATE)
+    decision = judge(replace(GOOD, mean_ap=challenger_ap, file_mean_ap=challenger_ap), GOOD, GATE)
 
     assert decision.promoted is is_promoted
     assert f"mean AP {challenger_ap:.4f} against the champion's 0.7000" in decision.reasons[-1]
@@ -139,7 +159,10 @@ def test_a_kind_of_faces_that_is_found_worse_rejects_and_is_named() -> None:
     def challenger(blur: float, pose: float, height: float) -> Metrics:
         aps = {"blur_heavy": blur, "pose_atypical": pose, "height_16_32": height}
         return replace(
-            GOOD, mean_ap=0.8, slices={name: Slice(ap, champion.slices[name][1]) for name, ap in aps.items()}
+            GOOD,
+            mean_ap=0.8,
+            file_mean_ap=0.8,
+            slices={name: Slice(ap, champion.slices[name][1]) for name, ap in aps.items()},
         )
 
     fine = judge(challenger(0.37, 0.0, 0.7), champion, gate)
@@ -174,3 +197,9 @@ def test_who_is_surely_worse_is_rejected_however_little(
 def test_a_decision_reads_as_one_line() -> None:
     assert str(Decision(False, ("too big", "too slow"))) == "rejected: too big; too slow"
     assert str(Decision(True, ("fine",))) == "promoted: fine"
+
+
+def test_only_allowed_data_may_judge() -> None:
+    assert judge(GOOD, None, GATE.model_copy(update={"allowed_data": ("b2.dir", "a1.dir")})).promoted
+    decision = judge(GOOD, None, GATE.model_copy(update={"allowed_data": ("b2.dir",)}))
+    assert decision == Decision(promoted=False, reasons=("data version a1.dir is not among the allowed",))

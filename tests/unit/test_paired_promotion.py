@@ -48,13 +48,15 @@ def add_version(
         predictions[image_key(sample.annotation.image)] = np.column_stack([found, scores])
     save_archive(folder / PREDICTIONS_FILE, predictions)
     run_id = client.create_run(experiment_id(client)).info.run_id
-    return ModelRegistry().register_student(
+    version = ModelRegistry().register_student(
         run_id,
         folder / "model.onnx",
         metrics=METRICS,
         tags={DATA_MD5: data_md5},
         extras={PREDICTIONS_FILE: folder / PREDICTIONS_FILE},
     )
+    ModelRegistry().record_file_score(version, METRICS["val/ap_mean"])
+    return version
 
 
 def test_the_difference_is_measured_on_the_images_that_both_saw(
