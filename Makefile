@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 FOLDER ?= team
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run test test-all test-services lint types golden sync bench ui up down docs ship clean
+.PHONY: help setup run test test-all test-services soak lint types golden sync audit bench ui up down docs ship clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ test-services: $(STAMP)  ## what a team relies on, against real PostgreSQL, S3, 
 	test -x /usr/bin/radosgw -a -d /usr/lib/postgresql || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends postgresql ceph-mon ceph-mgr ceph-osd radosgw ceph-common; }
 	pytest -m services tests/services
 
+soak: $(STAMP)  ## kill the pipeline at a hundred random times; nothing may be lost
+	FEATHERFACE_SOAK_KILLS=100 pytest tests/e2e/test_failures.py -k random --timeout=14400
+
 lint: $(STAMP)  ## check style and layers
 	ruff check .
 	ruff format --check .
@@ -53,6 +56,11 @@ golden: $(STAMP)  ## rewrite the golden numbers; review the difference like code
 
 sync: $(STAMP)  ## write dvc.yaml anew from the stages
 	python -m pipelines.workspace .
+
+audit: $(STAMP)  ## known weaknesses of what is installed, and a bill of materials in sbom.json
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[audit]'
+	cyclonedx-py environment $(BIN)/python --output-file sbom.json
+	pip-audit --skip-editable
 
 bench: $(STAMP)  ## measure speed: ratios and medians as JSON
 	for script in benchmarks/bench_*.py; do python $$script || exit 1; done

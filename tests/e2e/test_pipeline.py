@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +14,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.entities import Run
+from tiny_workspace import FEATHERFACE, TINY, digest, environment, run_featherface
 
 from featherface.config import Config, dump_config, load_config
 from featherface.errors import DataError
@@ -29,39 +28,6 @@ pytestmark = [
     pytest.mark.timeout(280),
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
 ]
-FEATHERFACE = [str(Path(sys.executable).parent / "featherface")]
-TINY_TRAINING = {"epochs": 2, "batch_size": 4, "image_size_px": 64, "num_threads": 1}
-# An untrained network with untrained statistics answers with large numbers, so its differences are large too.
-TINY = {
-    # Exporting takes half of the time with one innovation instead of five; test_export_onnx has all of them.
-    "model": {"innovations": ["dynamic_weight_sharing"]},
-    "synthesize": {"num_train": 8, "num_val": 4, "image_hw": [120, 160], "seed": 3},
-    "train_teacher": TINY_TRAINING,
-    "distill": {"train": TINY_TRAINING},
-    "export": {"parity_tolerance": 0.01, "parity_images": 1, "latency_size_px": 64},
-    "promote": {"min_mean_ap": 0.99, "max_parity_error": 0.01},
-}
-
-
-def environment() -> dict[str, str]:
-    """Without what other tests told MLflow: it writes its address where child processes see it."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))}
-
-
-def run_featherface(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*FEATHERFACE, *arguments],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(),
-        timeout=250,
-    )
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def set_promotion(root: Path, **limits: float) -> None:
