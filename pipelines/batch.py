@@ -13,7 +13,6 @@ from prefect.events import emit_event
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from featherface.errors import ConfigError
-from featherface.inference.batch import expand_sources
 from featherface.inference.weights import sha256_of, write_atomically
 from featherface.monitoring.shards import (
     SUMMARY_FILE,
@@ -25,6 +24,7 @@ from featherface.monitoring.shards import (
     read_batch,
     statistics_of,
 )
+from featherface.monitoring.sources import list_images
 from featherface.monitoring.statistics import SHIFTED, compare
 from featherface.tracking.connection import configure
 from featherface.tracking.download import download_model
@@ -57,7 +57,7 @@ def detect_batch(
     """Find the faces of a folder's pictures with the champion, and compare them with a reference batch.
 
     Args:
-        source: a picture, folder or glob.
+        source: a picture, folder, glob, or `s3://bucket/prefix`.
         out: folder of the results: a file of JSON lines a shard, and `summary.json`. Run again, it goes on.
         root: the workspace whose registry is meant, where `MLFLOW_TRACKING_URI` names none.
         reference: output folder of an earlier batch, of the training photographs say.
@@ -69,8 +69,7 @@ def detect_batch(
         FeatherFaceError: no pictures, no champion, or a folder that holds another batch.
     """
     folder, settings = Path(out).resolve(), _champion(Path(root).resolve())
-    images = [str(path.resolve()) for path in expand_sources([source])]
-    shards = plan(images, folder, settings, shard_size=shard_size)
+    shards = plan(list_images(source), folder, settings, shard_size=shard_size)
     results = _detect_all(shards, folder, settings, workers or os.cpu_count() or 1, runner)
     summary = _summary(results, settings)
     if reference is not None:

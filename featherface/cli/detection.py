@@ -76,7 +76,7 @@ def detect(
 
 
 def batch(
-    source: Annotated[str, typer.Argument(help="A picture, folder or glob.")],
+    source: Annotated[str, typer.Argument(help="A picture, folder, glob or s3://bucket/prefix.")],
     out: Annotated[Path, typer.Option(help="Folder of the results; run again, it goes on.")],
     root: Annotated[
         Path, typer.Option(help="The workspace whose champion detects, unless MLFLOW_TRACKING_URI is set.")

@@ -15,9 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from featherface.errors import ConfigError, DataError, ImageDecodeError
+from featherface.errors import ConfigError, DataError
 from featherface.inference.detector import FaceDetector
 from featherface.inference.weights import write_atomically
+from featherface.monitoring.sources import open_image
 from featherface.monitoring.statistics import face_statistics, picture_statistics
 
 PLAN_FILE = "batch.json"
@@ -138,9 +139,9 @@ def statistics_of(records: Iterable[dict[str, Any]]) -> dict[str, list[float]]:
 
 def _record(detector: FaceDetector, image: str) -> dict[str, Any]:
     try:
-        faces = detector(image)
+        faces = detector(open_image(image))
         pixels = faces.image
-    except (ImageDecodeError, OSError) as error:
+    except (DataError, OSError) as error:
         return {"image": image, "error": str(error)}
     pictures = {name: [value] for name, value in picture_statistics(pixels).items()}
     return {**faces.to_dict(), "image": image, "statistics": pictures | face_statistics(faces)}

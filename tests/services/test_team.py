@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ from team_helpers import Prefect, featherface, until
 from featherface.stages import STAGES
 from pipelines.team.s3 import s3_client
 from pipelines.team.services import running
-from pipelines.team.settings import MLFLOW_BUCKET, MLFLOW_USER, Team
+from pipelines.team.settings import DVC_BUCKET, MLFLOW_BUCKET, MLFLOW_USER, Team
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 SERVICES = ("postgres", "s3-monitor", "s3-manager", "s3-storage", "s3-gateway", "mlflow", "prefect", "worker")
@@ -176,6 +177,22 @@ def test_another_machine_gets_data_and_champion_and_finds_the_same_numbers(
     ]  # fmt: skip
     assert judged[0].returncode == 0, judged[0].stderr
     assert judged[0].stdout == judged[1].stdout
+
+
+def test_pictures_below_an_s3_prefix_give_the_same_faces(team: Team, first_run: str, tmp_path: Path) -> None:
+    pictures = team.workspace / "data" / "WIDER_val" / "images"
+    client = s3_client(team)
+    for path in sorted(pictures.rglob("*.jpg")):
+        client.upload_file(str(path), DVC_BUCKET, f"pictures/{path.name}")
+    found = {}
+    for name, source in (("local", str(pictures)), ("stored", f"s3://{DVC_BUCKET}/pictures")):
+        out = tmp_path / name
+        done = featherface(team, "batch", source, "--out", str(out), "--shard-size", "3", cwd=team.workspace)
+        assert done.returncode == 0, done.stderr
+        records = [json.loads(line) for part in sorted(out.glob("part-*")) for line in part.open()]
+        found[name] = {record.pop("image").rpartition("/")[2]: record for record in records}
+    assert len(found["local"]) == 4
+    assert found["local"] == found["stored"]
 
 
 def test_new_data_start_a_retraining_that_outlives_its_servers(
