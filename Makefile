@@ -38,6 +38,7 @@ test-all: $(STAMP)  ## every test, the slow ones too
 
 test-services: $(STAMP)  ## what a team relies on, against real PostgreSQL, S3, MLflow, Prefect; Debian's packages
 	test -x /usr/bin/radosgw -a -d /usr/lib/postgresql || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends postgresql ceph-mon ceph-mgr ceph-osd radosgw ceph-common; }
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dask,ray]"
 	pytest -m services tests/services
 
 soak: $(STAMP)  ## kill the pipeline at a hundred random times; nothing may be lost

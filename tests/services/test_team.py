@@ -179,20 +179,31 @@ def test_another_machine_gets_data_and_champion_and_finds_the_same_numbers(
     assert judged[0].stdout == judged[1].stdout
 
 
-def test_pictures_below_an_s3_prefix_give_the_same_faces(team: Team, first_run: str, tmp_path: Path) -> None:
+def found_in_batch(team: Team, source: str, out: Path, *options: str) -> dict[str, object]:
+    """What a batch of shards of two pictures says, by the picture's name."""
+    arguments = ("batch", source, "--out", str(out), "--shard-size", "2", "--workers", "2", *options)
+    done = featherface(team, *arguments, cwd=team.workspace)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for part in sorted(out.glob("part-*")) for line in part.open()]
+    return {record.pop("image").rpartition("/")[2]: record for record in records}
+
+
+@pytest.mark.parametrize("where", ["s3", "dask", "ray"])
+def test_a_batch_gives_the_same_faces_wherever_pictures_and_workers_are(
+    team: Team, first_run: str, tmp_path: Path, where: str
+) -> None:
+    if where != "s3":
+        pytest.importorskip(f"prefect_{where}")
     pictures = team.workspace / "data" / "WIDER_val" / "images"
-    client = s3_client(team)
-    for path in sorted(pictures.rglob("*.jpg")):
-        client.upload_file(str(path), DVC_BUCKET, f"pictures/{path.name}")
-    found = {}
-    for name, source in (("local", str(pictures)), ("stored", f"s3://{DVC_BUCKET}/pictures")):
-        out = tmp_path / name
-        done = featherface(team, "batch", source, "--out", str(out), "--shard-size", "3", cwd=team.workspace)
-        assert done.returncode == 0, done.stderr
-        records = [json.loads(line) for part in sorted(out.glob("part-*")) for line in part.open()]
-        found[name] = {record.pop("image").rpartition("/")[2]: record for record in records}
-    assert len(found["local"]) == 4
-    assert found["local"] == found["stored"]
+    expected = found_in_batch(team, str(pictures), tmp_path / "here")
+    assert len(expected) == 4
+    if where == "s3":
+        for path in sorted(pictures.rglob("*.jpg")):
+            s3_client(team).upload_file(str(path), DVC_BUCKET, f"pictures/{path.name}")
+        found = found_in_batch(team, f"s3://{DVC_BUCKET}/pictures", tmp_path / "there")
+    else:
+        found = found_in_batch(team, str(pictures), tmp_path / "there", "--runner", where)
+    assert found == expected
 
 
 def test_new_data_start_a_retraining_that_outlives_its_servers(
