@@ -18,6 +18,8 @@ from featherface.errors import FeatherFaceError
 _POLL_S = 0.1
 _PATIENCE_S = 20.0
 _LOG_LINES = 5
+# They outlive us, and Python warns of a child that is forgotten.
+_OUR_CHILDREN: list[subprocess.Popen[bytes]] = []
 
 
 class ServiceError(FeatherFaceError):
@@ -59,6 +61,7 @@ def start(service: Service, state: Path) -> bool:
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             env={**os.environ, **service.environment}, user=service.user, start_new_session=True,
         )  # fmt: skip
+    _OUR_CHILDREN.append(process)
     # A number alone may be given to another process after a restart of the machine.
     with contextlib.suppress(psutil.NoSuchProcess):
         started = psutil.Process(process.pid).create_time()
@@ -97,6 +100,7 @@ def stop(name: str, state: Path, *, how: signal.Signals = signal.SIGTERM) -> boo
     for each in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             each.kill()
+    psutil.wait_procs(left, timeout=2)
     _pid_file(name, state).unlink(missing_ok=True)
     return True
 

@@ -1,0 +1,113 @@
+"""Services as processes, and the settings of a team: real processes, no server."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from featherface.errors import ConfigError
+from pipelines.team import s3
+from pipelines.team.services import Service, ServiceError, running, start, stop
+from pipelines.team.settings import open_team
+from pipelines.team.up import status
+
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); "
+    "time.sleep(60)"
+)
+
+
+def service(state: Path, code: str, name: str = "server") -> Service:
+    """Ready once it has said `up`."""
+    log = state / f"{name}.log"
+    return Service(
+        name,
+        [sys.executable, "-c", code],
+        is_ready=lambda: log.exists() and "up" in log.read_text(),
+        ready_s=10,
+    )
+
+
+def test_a_service_is_started_once_and_stopped_with_its_children(tmp_path: Path) -> None:
+    parent = service(
+        tmp_path,
+        "import subprocess, sys, time\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print('up', flush=True); time.sleep(60)",
+    )
+    assert start(parent, tmp_path)
+    process = running("server", tmp_path)
+    assert process is not None
+    assert not start(parent, tmp_path), "it runs already"
+    assert running("server", tmp_path) == process
+    children = process.children()
+    assert len(children) == 1
+    assert stop("server", tmp_path)
+    assert running("server", tmp_path) is None
+    assert not children[0].is_running() or children[0].status() == psutil.STATUS_ZOMBIE
+    assert not stop("server", tmp_path), "nothing runs any more"
+
+
+def test_a_service_that_ignores_a_signal_is_ended_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.team.services._PATIENCE_S", 0.4)
+    start(service(tmp_path, STUBBORN), tmp_path)
+    assert stop("server", tmp_path)
+    assert running("server", tmp_path) is None
+
+
+def test_a_service_that_ends_or_stays_silent_is_named_with_its_last_words(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match=r"server ended while it started: .*no such table.*server\.log"):
+        start(service(tmp_path, "raise SystemExit('no such table')"), tmp_path)
+    silent = Service(
+        "silent", [sys.executable, "-c", "import time; time.sleep(60)"], lambda: False, ready_s=0.5
+    )
+    with pytest.raises(ServiceError, match=r"silent does not answer after 0 s|it said nothing"):
+        start(silent, tmp_path)
+    assert stop("silent", tmp_path)
+
+
+def test_a_number_that_now_belongs_to_another_process_is_not_taken_for_ours(tmp_path: Path) -> None:
+    (tmp_path / "server.pid").write_text(f"{psutil.Process().pid} 12345.0\n")
+    assert running("server", tmp_path) is None
+    (tmp_path / "server.pid").write_text("nonsense")
+    assert running("server", tmp_path) is None
+
+
+def test_settings_are_kept_and_passwords_stay_private(tmp_path: Path) -> None:
+    first = open_team(tmp_path / "team", {"mlflow_port": "5999"})
+    again = open_team(tmp_path / "team")
+    assert again == first
+    assert again.mlflow_url == "http://127.0.0.1:5999"
+    for name in ("secrets.yaml", "env.sh"):
+        assert stat.S_IMODE((tmp_path / "team" / name).stat().st_mode) == 0o600
+    assert len(set(first.passwords.model_dump().values())) == 5
+    assert first.passwords.postgres not in (tmp_path / "team" / "team.yaml").read_text()
+    assert dict(status(tmp_path / "team"))["worker"] is None
+
+
+def test_a_wrong_setting_is_refused_and_a_password_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"team\.yaml: key 'mlflow_port': Input should be less than"):
+        open_team(tmp_path / "team", {"mlflow_port": 70_000})
+    with pytest.raises(ConfigError, match="key 'colour'"):
+        open_team(tmp_path / "team", {"colour": "blue"})
+    open_team(tmp_path / "team")
+    secrets = tmp_path / "team" / "secrets.yaml"
+    secrets.write_text(secrets.read_text().replace("postgres:", "postgers:"))
+    with pytest.raises(ConfigError, match="postgres") as refused:
+        open_team(tmp_path / "team")
+    value = secrets.read_text().splitlines()[0].partition(": ")[2]
+    assert value not in str(refused.value)
+
+
+def test_a_store_that_is_not_installed_is_said_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ServiceError, match=r"needs Ceph \(ceph-mon, .*`apt-get install ceph-mon"):
+        s3.start_s3(open_team(tmp_path / "team"), tmp_path)
