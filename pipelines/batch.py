@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow, task
 from prefect.events import emit_event
-from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from featherface.errors import ConfigError
 from featherface.inference.weights import sha256_of, write_atomically
@@ -30,11 +28,11 @@ from featherface.tracking.connection import configure
 from featherface.tracking.download import download_model
 from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.versions import MODEL_NAME
+from pipelines.runners import Runner, task_runner
 
 logger = logging.getLogger(__name__)
 
 DRIFTED = "featherface.data.drifted"
-Runner = Literal["processes", "dask", "ray"]
 
 
 @task(name="detect-shard", retries=3, retry_delay_seconds=2)
@@ -70,7 +68,7 @@ def detect_batch(
     """
     folder, settings = Path(out).resolve(), _champion(Path(root).resolve())
     shards = plan(list_images(source), folder, settings, shard_size=shard_size)
-    results = _detect_all(shards, folder, settings, workers or os.cpu_count() or 1, runner)
+    results = _detect_all(shards, folder, settings, workers, runner)
     summary = _summary(results, settings)
     if reference is not None:
         before, now = (statistics_of(read_batch(batch)) for batch in (Path(reference), folder))
@@ -91,32 +89,12 @@ def _champion(root: Path) -> Settings:
 
 
 def _detect_all(
-    shards: list[Shard], out: Path, settings: Settings, workers: int, runner: Runner
+    shards: list[Shard], out: Path, settings: Settings, workers: int | None, runner: Runner
 ) -> list[ShardResult]:
-    with _task_runner(runner, workers) as pool:
+    with task_runner(runner, workers) as pool:
         common = {"out": str(out), "settings": settings}
         futures = [pool.submit(detect, {"shard": shard, **common}) for shard in shards]
         return [future.result() for future in futures]
-
-
-def _task_runner(runner: Runner, workers: int) -> TaskRunner[Any]:
-    """The one place that says where tasks run; an address in the environment names a cluster there is."""
-    chosen: TaskRunner[Any]
-    match runner:
-        case "processes":
-            chosen = ProcessPoolTaskRunner(max_workers=workers)
-        case "dask":
-            from prefect_dask import DaskTaskRunner
-
-            address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-            own = {"n_workers": workers, "threads_per_worker": 1}
-            chosen = DaskTaskRunner(address=address, cluster_kwargs=None if address else own)
-        case "ray":
-            from prefect_ray import RayTaskRunner
-
-            address = os.environ.get("RAY_ADDRESS")
-            chosen = RayTaskRunner(address=address, init_kwargs=None if address else {"num_cpus": workers})
-    return chosen
 
 
 def _summary(results: list[ShardResult], settings: Settings) -> dict[str, Any]:

@@ -28,6 +28,20 @@ def run_batch(*, root: Path, **parameters: Any) -> dict[str, Any]:
     return summary
 
 
+def run_claims(*, folder: Path, **parameters: Any) -> str:
+    """Run the flow `claims`, whose parameters these are, in this process.
+
+    Raises:
+        FeatherFaceError: as of the flow.
+    """
+    folder = folder.resolve()
+    configure_prefect(folder)
+    from pipelines.claims import claims  # after the environment: Prefect reads it on import
+
+    text: str = claims(folder=folder, **parameters)
+    return text
+
+
 def run_pipeline(
     *,
     profile: str,

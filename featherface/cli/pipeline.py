@@ -10,7 +10,7 @@ import typer
 import yaml
 
 from featherface.cli.flows import find_flow
-from featherface.errors import ConfigError
+from featherface.errors import ConfigError, OptionError
 
 SHIPPED_STUDENT = Path(__file__).parent.parent / "weights" / "featherface.safetensors"
 
@@ -20,6 +20,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(pipeline)
     app.command()(run)
     app.command()(trials)
+    app.command()(claims)
 
 
 def pipeline(
@@ -105,6 +106,41 @@ def trials(
     from featherface.trials.run import run_plan
 
     typer.echo(run_plan(plan, data=data, teacher=teacher, folder=out or Path("trials") / plan.stem))
+    return 0
+
+
+def claims(
+    data: Annotated[Path, typer.Option(help="A data set in WIDER FACE layout.")],
+    teacher: Annotated[Path, typer.Option(help="Weights of the teacher, a .safetensors file.")],
+    budget: Annotated[str, typer.Option(help="small: over an hour on two cores; full: days.")] = "small",
+    ledger: Annotated[Path, typer.Option(help="The claims, and the trainings that answer them.")] = Path(
+        "claims.yaml"
+    ),
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results; default: trials/claims-BUDGET.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Trainings at once; default: one a core.")
+    ] = None,
+    runner: Annotated[str, typer.Option(help="processes, dask or ray.")] = "processes",
+) -> int:
+    """Test what the design document claims: train every cell of the ledger, and give a verdict on each claim.
+
+    Finished cells are not run again, a killed one goes on from its checkpoint.
+    """
+    if runner not in {"processes", "dask", "ray"}:
+        raise OptionError(f"--runner: processes, dask or ray is needed, got '{runner}'")
+    text = find_flow("claims")(
+        ledger=ledger.resolve(),
+        budget=budget,
+        data=data.resolve(),
+        teacher=teacher.resolve(),
+        folder=out or Path("trials") / f"claims-{budget}",
+        workers=workers,
+        runner=runner,
+    )
+    typer.echo(text)
     return 0
 
 

@@ -75,7 +75,7 @@ def ap_intervals(
         DataError: as of `widerface.average_precision`.
         ValueError: `num_draws` or `confidence` is out of range.
     """
-    values, draws = _resampled(predictions, ground_truth, num_draws, seed)
+    values, draws = ap_draws(predictions, ground_truth, num_draws=num_draws, seed=seed)
     return _intervals(values, draws, confidence)
 
 
@@ -102,8 +102,8 @@ def ap_differences(
         DataError: as of `widerface.average_precision`.
         ValueError: `num_draws` or `confidence` is out of range.
     """
-    values, draws = _resampled(predictions, ground_truth, num_draws, seed)
-    other_values, other_draws = _resampled(others, ground_truth, num_draws, seed)
+    values, draws = ap_draws(predictions, ground_truth, num_draws=num_draws, seed=seed)
+    other_values, other_draws = ap_draws(others, ground_truth, num_draws=num_draws, seed=seed)
     return _intervals(
         {name: value - other_values[name] for name, value in values.items()},
         {name: each - other_draws[name] for name, each in draws.items()},
@@ -111,10 +111,21 @@ def ap_differences(
     )
 
 
-def _resampled(
-    predictions: Predictions, ground_truth: WiderGroundTruth, num_draws: int, seed: int
+def ap_draws(
+    predictions: Predictions, ground_truth: WiderGroundTruth, *, num_draws: int = 1000, seed: int = 0
 ) -> tuple[dict[str, float], dict[str, FloatArray]]:
-    """AP by setting on all images, and (R,) on each draw."""
+    """AP of each setting and their mean, on all images and (R,) on each draw of them.
+
+    Args:
+        predictions: as of `ap_intervals`, like the others.
+        ground_truth: see there.
+        num_draws: see there.
+        seed: see there.
+
+    Raises:
+        DataError: as of `widerface.average_precision`.
+        ValueError: `num_draws` is out of range.
+    """
     if num_draws < 1:
         raise ValueError(f"num_draws must be 1 or more, got {num_draws}")
     judgement = judge(predictions, ground_truth)

@@ -1,0 +1,93 @@
+"""The ledger's answers as Markdown and as a picture of all intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from featherface.claims.answers import Cost
+from featherface.claims.ledger import Answer
+from featherface.claims.statistics import Score
+
+_COLORS = {"supported": "#2a7f3f", "refuted": "#b3312c", "inconclusive": "#7a7a7a"}
+PLOT_FILE = "claims.png"
+
+
+def to_markdown(
+    answers: Sequence[Answer],
+    scores: Mapping[str, Sequence[Score]],
+    costs: Mapping[str, Cost],
+    *,
+    facts: Mapping[str, str],
+) -> str:
+    """Verdicts, what every cell reached, what every innovation costs, and how it was measured."""
+    lines = ["# What the design document claims, and what we measured", ""]
+    lines += [f"- {label}: {value}" for label, value in facts.items()]
+    lines += ["", f"![Claimed and measured gains]({PLOT_FILE})", "", "## Verdicts", ""]
+    lines += [
+        "Points of mean AP. The intervals are those of all claims together (Bonferroni) and cover other",
+        "seeds and other images. *Supported*: more than nothing, and the claimed gain is possible.",
+        "*Refuted*: less than claimed. *Inconclusive*: neither can be ruled out. The last column is the",
+        "smallest effect that would have been told from nothing in 80 % of such experiments.",
+        "",
+        "| claim | where | claimed | measured, interval | verdict | visible from |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [_row(each) for each in answers]
+    lines += ["", "## Cells", "| cell | mean AP | by seed |", "|---|---|---|"]
+    for name, runs in scores.items():
+        mean = sum(score.value for score in runs) / len(runs)
+        by_seed = ", ".join(f"{100 * score.value:.2f}" for score in runs)
+        lines.append(f"| {name} | {100 * mean:.2f} | {by_seed} |")
+    lines += [
+        "",
+        "## Costs",
+        "Latency at 640 x 640, one thread, over the network without innovations, interleaved.",
+    ]
+    lines += ["", "| innovations | parameters | M multiply-adds | latency |", "|---|---|---|---|"]
+    lines += [
+        f"| {name} | {cost.params:,} | {cost.multiply_adds / 1e6:.1f} | {cost.latency_ratio:.2f} |"
+        for name, cost in costs.items()
+    ]
+    return "\n".join([*lines, ""])
+
+
+def plot(answers: Sequence[Answer], path: Path) -> None:
+    """Every gain's interval, with the claimed number beside it."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.lines import Line2D
+
+    gains = [each for each in answers if each.estimate is not None]
+    figure, axes = plt.subplots(figsize=(9, 0.45 * len(gains) + 1.4), layout="constrained")
+    for row, each in enumerate(reversed(gains)):
+        found = each.estimate
+        if found is None or each.claimed_points is None:
+            continue
+        color = _COLORS[each.verdict]
+        axes.plot([found.low, found.high], [row, row], color=color, linewidth=3, solid_capstyle="round")
+        axes.plot(found.points, row, "o", color=color)
+        axes.plot(each.claimed_points, row, "D", color="black", markersize=5, markerfacecolor="white")
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(gains)), [each.name.replace("-", " ") for each in reversed(gains)])
+    axes.set_xlabel("points of mean AP: measured with interval (colored), claimed (diamond)")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    handles = [Line2D([], [], color=color, linewidth=3, label=name) for name, color in _COLORS.items()]
+    axes.legend(handles=handles, loc="best", frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _row(answer: Answer) -> str:
+    found = answer.estimate
+    if found is None:
+        return f"| {answer.claim} | {answer.where} | | {answer.finding} | **{answer.verdict}** | |"
+    measured = f"{found.points:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+    return (
+        f"| {answer.claim} | {answer.where} | {answer.claimed_points:+.1f} | {measured} | "
+        f"**{answer.verdict}**: {answer.finding} | {found.smallest_visible:.2f} |"
+    )

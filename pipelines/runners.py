@@ -1,0 +1,37 @@
+"""Where the tasks of a flow run: processes of this machine, or a cluster. The one place that says so."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
+
+Runner = Literal["processes", "dask", "ray"]
+
+
+def task_runner(runner: Runner, workers: int | None) -> TaskRunner[Any]:
+    """A runner for so many tasks at once.
+
+    Args:
+        runner: `dask` and `ray` use the cluster at `DASK_SCHEDULER_ADDRESS` or `RAY_ADDRESS`; without one
+            they start their own on this machine.
+        workers: processes; None: one a core.
+    """
+    workers = workers or os.cpu_count() or 1
+    chosen: TaskRunner[Any]
+    match runner:
+        case "processes":
+            chosen = ProcessPoolTaskRunner(max_workers=workers)
+        case "dask":
+            from prefect_dask import DaskTaskRunner
+
+            address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+            own = {"n_workers": workers, "threads_per_worker": 1}
+            chosen = DaskTaskRunner(address=address, cluster_kwargs=None if address else own)
+        case "ray":
+            from prefect_ray import RayTaskRunner
+
+            address = os.environ.get("RAY_ADDRESS")
+            chosen = RayTaskRunner(address=address, init_kwargs=None if address else {"num_cpus": workers})
+    return chosen

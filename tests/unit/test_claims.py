@@ -1,0 +1,161 @@
+"""The ledger's statistics on experiments whose answer is known, and its verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featherface.claims.ledger import Gain, cells_of, judge_count, judge_gain, read_ledger
+from featherface.claims.report import plot, to_markdown
+from featherface.claims.statistics import Estimate, Score, estimate
+from featherface.errors import ConfigError
+
+LEDGER = Path(__file__).resolve().parents[2] / "claims.yaml"
+NUM_DRAWS = 200
+
+
+def experiment(
+    generator: np.random.Generator,
+    effects: dict[str, float],
+    *,
+    num_seeds: int = 3,
+    seed_noise: float = 0.4,
+    image_noise: float = 0.5,
+) -> dict[str, list[Score]]:
+    """Cells with known gains in points; noise of seeds, and of images, a part of which is shared.
+
+    The images at hand are one draw, so their error is in the values; the draws scatter around those.
+    """
+    shared_truth, shared_draws = generator.normal(), generator.normal(size=NUM_DRAWS)
+    scores = {}
+    for name, effect in effects.items():
+        own_truth, own_draws = generator.normal(), generator.normal(size=NUM_DRAWS)
+        of_images = 3 * shared_truth + image_noise * own_truth
+        of_draws = 3 * shared_draws + image_noise * own_draws
+        runs = []
+        for _ in range(num_seeds):
+            value = 70 + effect + seed_noise * generator.normal() + of_images
+            runs.append(Score(value / 100, (value + of_draws) / 100))
+        scores[name] = runs
+    return scores
+
+
+@pytest.mark.parametrize("noises", [(0.4, 0.5), (1.0, 0.1), (0.1, 1.0)])
+@pytest.mark.parametrize("contrast", [{"a": 1, "none": -1}, {"ab": 1, "a": -1, "b": -1, "none": 1}])
+def test_intervals_cover_the_truth_as_often_as_they_say(
+    contrast: dict[str, float], noises: tuple[float, float]
+) -> None:
+    generator, hits, trials = np.random.default_rng(0), 0, 600
+    effects = {"none": 0.0, "a": 0.8, "b": 0.5, "ab": 1.9}
+    truth = sum(weight * effects[name] for name, weight in contrast.items())
+    for _ in range(trials):
+        scores = experiment(generator, effects, seed_noise=noises[0], image_noise=noises[1])
+        found = estimate(scores, contrast)
+        hits += found.low <= truth <= found.high
+    # 95 %, less three standard errors of 600 trials; more would be too careful, but is no lie.
+    assert hits / trials >= 0.95 - 3 * 0.009
+
+
+def test_without_an_effect_hardly_ever_a_claim_of_a_whole_ledger_is_supported() -> None:
+    generator, supported, trials = np.random.default_rng(1), 0, 400
+    claims = [Gain(claim="", where="", points=0.8, contrast={name: 1, "none": -1}) for name in "abcde"]
+    for _ in range(trials):
+        scores = experiment(generator, dict.fromkeys(["none", *"abcde"], 0.0))
+        verdicts = [
+            judge_gain("x", gain, estimate(scores, gain.contrast, num_claims=len(claims))).verdict
+            for gain in claims
+        ]
+        supported += "supported" in verdicts
+    assert supported / trials <= 0.05
+
+
+def test_an_effect_as_large_as_the_smallest_visible_one_is_mostly_seen() -> None:
+    generator, seen, trials = np.random.default_rng(2), 0, 400
+    contrast = {"a": 1.0, "none": -1.0}
+    usual = np.median(
+        [estimate(experiment(generator, {"none": 0, "a": 0}), contrast).smallest_visible for _ in range(200)]
+    )
+    for _ in range(trials):
+        seen += estimate(experiment(generator, {"none": 0, "a": float(usual)}), contrast).low > 0
+    assert 0.6 <= seen / trials <= 0.97
+
+
+def test_seeds_and_images_both_widen_the_interval_and_more_claims_too() -> None:
+    steady = Score(0.7, np.full(NUM_DRAWS, 0.7))
+    better = Score(0.71, np.full(NUM_DRAWS, 0.71))
+    exact = estimate({"a": [better] * 3, "none": [steady] * 3}, {"a": 1, "none": -1})
+    assert (exact.points, exact.low, exact.high) == pytest.approx((1, 1, 1))
+    wobbly = [Score(value, np.full(NUM_DRAWS, value)) for value in (0.70, 0.71, 0.72)]
+    seeds = estimate({"a": wobbly, "none": [steady] * 3}, {"a": 1, "none": -1})
+    # By hand: deviation 1 point, t with two degrees of freedom 4.303, root of three.
+    assert seeds.high - seeds.points == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
+    many = estimate({"a": wobbly, "none": [steady] * 3}, {"a": 1, "none": -1}, num_claims=10)
+    assert many.high > seeds.high
+    with pytest.raises(ValueError, match="two seeds or more"):
+        estimate({"a": [better], "none": [steady]}, {"a": 1, "none": -1})
+    with pytest.raises(ValueError, match="as many for each cell"):
+        estimate({"a": [better] * 2, "none": [steady] * 3}, {"a": 1, "none": -1})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "words"),
+    [
+        (0.2, 1.4, "supported", "more than nothing"),
+        (0.2, 0.8, "refuted", "less than claimed, but more than nothing"),
+        (-0.5, 0.5, "refuted", "less than claimed"),
+        (-2.0, -0.5, "refuted", "a loss"),
+        (-0.5, 1.5, "inconclusive", "neither"),
+        (0.0, 1.5, "inconclusive", "neither"),
+    ],
+)
+def test_verdicts(low: float, high: float, verdict: str, words: str) -> None:
+    gain = Gain(claim="+1.0", where="line 1", points=1.0, contrast={"a": 1, "none": -1})
+    answer = judge_gain("a", gain, Estimate((low + high) / 2, low, high, 1.0, 0.5, 3))
+    assert answer.verdict == verdict
+    assert words in answer.finding
+
+
+def test_our_ledger_holds_and_asks_for_whole_seeds() -> None:
+    ledger = read_ledger(LEDGER)
+    cells = cells_of(ledger, "small", where="claims.yaml")
+    assert len(cells) == len(ledger.cells) * 3
+    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
+    assert not cells[0].config.model.innovations
+    assert sum(cell.config.distill.enabled for cell in cells) == 3
+    counted = {"v1-487k": 487_103, "v2-ultra-reference": 244_503, "v2-ultra": 250_000}
+    verdicts = {name: judge_count(name, count, counted).verdict for name, count in ledger.counts.items()}  # type: ignore[arg-type]
+    assert verdicts == {"teacher": "supported", "reference-student": "supported", "student": "refuted"}
+    with pytest.raises(ConfigError, match=r"no such budget; known: small, full"):
+        cells_of(ledger, "huge", where="claims.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("{all: 1, none: -1}", "{all: 1, nothing: -1}", "speaks of cell 'nothing'"),
+        ("{all: 1, none: -1}", "{all: 1, none: -2}", "add up to 0"),
+        ("seeds: [1, 2, 3]", "seeds: [1]", r"budgets\.small\.seeds"),
+    ],
+)
+def test_a_ledger_that_makes_no_sense_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(LEDGER.read_text().replace(old, new, 1))
+    with pytest.raises(ConfigError, match=words):
+        read_ledger(path)
+
+
+def test_the_report_names_every_claim_and_draws_it(tmp_path: Path) -> None:
+    ledger = read_ledger(LEDGER)
+    generator = np.random.default_rng(3)
+    scores = experiment(generator, dict.fromkeys(ledger.cells, 0.0))
+    answers = [
+        judge_gain(name, gain, estimate(scores, gain.contrast, num_claims=len(ledger.gains)))
+        for name, gain in ledger.gains.items()
+    ]
+    text = to_markdown(answers, scores, {}, facts={"command": "featherface claims"})
+    for gain in ledger.gains.values():
+        assert f"| {gain.claim} | {gain.where} | {gain.points:+.1f} |" in text
+    plot(answers, tmp_path / "claims.png")
+    assert (tmp_path / "claims.png").stat().st_size > 10_000
