@@ -1,7 +1,8 @@
-"""Draw the pictures of the README anew: detections of the champion in drawn scenes, MLflow's table of runs.
+"""Draw the pictures of the documents anew: detections in drawn scenes, pages of MLflow and Prefect.
 
-Run it after `make run`. The screenshot needs Chromium and the Python package playwright; without them it is
-left as it is.
+Run it after `make run`; or as `python docs/make_pictures.py team`, while the services of `make up` run and
+have seen a retraining. Screenshots need Chromium and the Python package playwright; without them they stay
+as they are.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from featherface.imaging import write_image
 from featherface.inference.detector import FaceDetector
 from featherface.inference.drawing import draw_faces
 from featherface.structures import Detections
+from pipelines.team.settings import MLFLOW_USER, open_team
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs/images"
@@ -33,6 +35,7 @@ COLUMNS = 3
 TILE_WH = (480, 360)
 # MLflow's page keeps asking its server, so it is never idle: it gets a fixed time to draw itself.
 PATIENCE_MS = 15_000
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 def draw_detections() -> None:
@@ -86,8 +89,7 @@ def screenshot_runs() -> None:
     try:
         _wait_for(f"http://127.0.0.1:{port}/health")
         with sync_playwright() as playwright:
-            flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-            browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+            browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
             page = browser.new_page(viewport={"width": 1760, "height": 760})
             page.goto(f"http://127.0.0.1:{port}/#/experiments/1/runs", wait_until="domcontentloaded")
             page.wait_for_timeout(PATIENCE_MS)
@@ -96,6 +98,28 @@ def screenshot_runs() -> None:
     finally:
         server.terminate()
         server.wait()
+
+
+def screenshot_team(folder: Path) -> None:
+    """The pages that a team looks at: the champion, the flow runs of the night, what is scheduled."""
+    from playwright.sync_api import sync_playwright
+
+    team = open_team(folder)
+    pages = {
+        "mlflow-model": (team.mlflow_url, "/#/models/featherface"),
+        "prefect-runs": (team.prefect_url, "/runs"),
+        "prefect-deployments": (team.prefect_url, "/deployments"),
+    }
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        user = {"username": MLFLOW_USER, "password": team.passwords.mlflow}
+        context = browser.new_context(viewport={"width": 1760, "height": 900}, http_credentials=user)
+        for name, (url, path) in pages.items():
+            page = context.new_page()
+            page.goto(f"{url}{path}", wait_until="domcontentloaded")
+            page.wait_for_timeout(PATIENCE_MS)
+            page.screenshot(path=IMAGES / f"{name}.png")
+        browser.close()
 
 
 def _wait_for(url: str) -> None:
@@ -111,5 +135,8 @@ def _wait_for(url: str) -> None:
 
 
 if __name__ == "__main__":
-    draw_detections()
-    screenshot_runs()
+    if len(sys.argv) > 1:
+        screenshot_team(Path(sys.argv[1]))
+    else:
+        draw_detections()
+        screenshot_runs()
