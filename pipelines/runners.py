@@ -24,13 +24,13 @@ def task_runner(runner: Runner, workers: int | None) -> TaskRunner[Any]:
         case "processes":
             chosen = ProcessPoolTaskRunner(max_workers=workers)
         case "dask":
-            from prefect_dask import DaskTaskRunner
+            from prefect_dask.task_runners import DaskTaskRunner
 
             address = os.environ.get("DASK_SCHEDULER_ADDRESS")
             own = {"n_workers": workers, "threads_per_worker": 1}
             chosen = DaskTaskRunner(address=address, cluster_kwargs=None if address else own)
         case "ray":
-            from prefect_ray import RayTaskRunner
+            from prefect_ray.task_runners import RayTaskRunner
 
             address = os.environ.get("RAY_ADDRESS")
             chosen = RayTaskRunner(address=address, init_kwargs=None if address else {"num_cpus": workers})
