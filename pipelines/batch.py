@@ -11,7 +11,7 @@ from prefect import flow, task
 from prefect.events import emit_event
 
 from featherface.errors import ConfigError
-from featherface.inference.weights import sha256_of, write_atomically
+from featherface.files import sha256_of, write_atomically
 from featherface.monitoring.shards import (
     SUMMARY_FILE,
     Settings,

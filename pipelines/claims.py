@@ -18,7 +18,7 @@ from featherface.claims.answers import answer, costs, minutes_of, read_scores
 from featherface.claims.ledger import Answer, cells_of, read_ledger
 from featherface.claims.report import PLOT_FILE, plot, to_markdown
 from featherface.errors import ModelError
-from featherface.inference.weights import write_atomically
+from featherface.files import write_atomically
 from featherface.tracking.provenance import data_md5, git_sha
 from featherface.trials.cell import run_cell
 from featherface.trials.plan import Cell

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from featherface.config import load_config
 from featherface.errors import DataError, ModelError
-from featherface.inference.weights import sha256_of
+from featherface.files import sha256_of
 from featherface.stages import names
 from featherface.stages.base import PARAMS_FILE
 from featherface.tracking.connection import configure

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import featherface
 from featherface.errors import ModelError
-from featherface.inference.weights import write_atomically
+from featherface.files import write_atomically
 from featherface.stages import names
 from featherface.tracking.connection import configure
 from featherface.tracking.registry import ModelRegistry

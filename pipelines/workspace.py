@@ -12,7 +12,7 @@ from featherface.config import Config, dump_config, load_config, load_profile, r
 from featherface.data.importing import import_widerface
 from featherface.data.synthetic import synthesize_dataset
 from featherface.errors import ConfigError, DataError
-from featherface.inference.weights import sha256_of, write_atomically
+from featherface.files import sha256_of, write_atomically
 from featherface.stages.base import PARAMS_FILE
 from featherface.stages.dvc_yaml import HEADER, render_dvc_yaml
 from featherface.tracking.provenance import UNKNOWN, data_md5

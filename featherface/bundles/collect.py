@@ -12,7 +12,7 @@ from featherface.bundles.files import read_json, read_network
 from featherface.bundles.pack import settings_of
 from featherface.config import Config
 from featherface.errors import ConfigError
-from featherface.inference.weights import sha256_of
+from featherface.files import sha256_of
 from featherface.models.build import build_model
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace

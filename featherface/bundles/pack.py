@@ -13,7 +13,8 @@ from featherface.bundles.files import write_network
 from featherface.config import Config
 from featherface.data.widerface import Sample, annotation_path, open_widerface
 from featherface.errors import DataError
-from featherface.inference.weights import load_model_with_info, sha256_of, write_atomically
+from featherface.files import sha256_of, write_atomically
+from featherface.inference.weights import load_model_with_info
 
 if TYPE_CHECKING:
     from featherface.inference.model_info import ModelInfo

@@ -39,8 +39,8 @@ def bench(
     from featherface.comparison.run import compare, table, to_dict
     from featherface.config import EvaluateConfig
     from featherface.errors import DataError
+    from featherface.files import write_atomically
     from featherface.inference.loading import resolve_model, shipped_weights
-    from featherface.inference.weights import write_atomically
 
     others = {} if peers is None else {file.stem: file for file in sorted(peers.glob("*.onnx"))}
     if peers is not None and not others:

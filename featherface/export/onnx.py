@@ -21,9 +21,9 @@ import onnx
 import torch
 
 from featherface.errors import ModelError
+from featherface.files import write_atomically
 from featherface.imaging import STRIDE_MULTIPLE
 from featherface.inference.model_info import INPUT_NAME, OUTPUT_NAMES, ModelInfo
-from featherface.inference.weights import write_atomically
 from featherface.models.folding import fold_batch_norms
 
 if TYPE_CHECKING:

@@ -7,16 +7,13 @@ that importing this module costs nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from featherface.errors import ModelError
+from featherface.files import write_atomically
 from featherface.inference.model_info import SCHEMA_KEY, SCHEMA_VERSION, ModelInfo
 
 if TYPE_CHECKING:
@@ -127,31 +124,6 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
         ModelError: the file is missing or broken.
     """
     return _read(Path(path))[0]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that appears complete or not at all, in folders that are made if missing.
-
-    Raises:
-        ModelError: the folder cannot be written to.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # a crash after the rename must not leave an empty file under the name
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise ModelError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-def sha256_of(path: Path) -> str:
-    """Digest of a file's bytes, 64 hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:

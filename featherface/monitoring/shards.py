@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from featherface.errors import ConfigError, DataError
+from featherface.files import write_atomically
 from featherface.inference.detector import FaceDetector
-from featherface.inference.weights import write_atomically
 from featherface.monitoring.sources import open_image
 from featherface.monitoring.statistics import face_statistics, picture_statistics
 

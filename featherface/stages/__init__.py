@@ -6,7 +6,15 @@ from featherface.config import Config
 from featherface.stages import names
 from featherface.stages.base import Output, Stage
 
-_BASE = ("config.py", "errors.py", "names.py", "shapes.py", "stages/base.py", "stages/names.py")
+_BASE = (
+    "config.py",
+    "errors.py",
+    "files.py",
+    "names.py",
+    "shapes.py",
+    "stages/base.py",
+    "stages/names.py",
+)
 _IMAGES = ("imaging.py", "data/widerface.py")
 _NETWORKS = ("structures.py", "geometry.py", "models", "inference")
 _TRAINING = (

@@ -11,7 +11,8 @@ from torch import nn
 from featherface.config import DataConfig, DistillConfig, ModelConfig
 from featherface.data.widerface import open_widerface
 from featherface.distillation.student import StudentTraining
-from featherface.inference.weights import load_model, save_weights, sha256_of
+from featherface.files import sha256_of
+from featherface.inference.weights import load_model, save_weights
 from featherface.models.complexity import count_multiply_adds, count_parameters
 from featherface.parallel import training_device
 from featherface.stages import names

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from featherface.config import DataConfig, DistillConfig, ModelConfig, TeacherConfig
-from featherface.inference.weights import sha256_of
+from featherface.files import sha256_of
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
 from featherface.tracking.provenance import data_md5, git_sha

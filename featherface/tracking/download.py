@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from featherface.errors import ModelError
-from featherface.inference.weights import sha256_of
+from featherface.files import sha256_of
 from featherface.tracking.connection import tracking_uri
 from featherface.tracking.packaging import ONNX_NAME
 from featherface.tracking.versions import ONNX_SHA256, readable_errors

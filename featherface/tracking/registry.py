@@ -12,7 +12,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from featherface.errors import ModelError
-from featherface.inference.weights import sha256_of
+from featherface.files import sha256_of
 from featherface.tracking import ledger, moves
 from featherface.tracking.download import fetch_extra
 from featherface.tracking.ledger_copy import compare_copy

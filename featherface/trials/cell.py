@@ -15,7 +15,8 @@ from featherface.data.widerface import open_widerface
 from featherface.distillation.student import StudentTraining
 from featherface.evaluation.development import development_ground_truth
 from featherface.evaluation.run import detector_for, evaluate_detector
-from featherface.inference.weights import load_model, save_weights, sha256_of, write_atomically
+from featherface.files import sha256_of, write_atomically
+from featherface.inference.weights import load_model, save_weights
 from featherface.models.complexity import count_multiply_adds, count_parameters
 from featherface.parallel import training_device
 from featherface.training.detector import first_batches, fit_detector

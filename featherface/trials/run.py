@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from featherface.errors import ModelError
-from featherface.inference.weights import write_atomically
+from featherface.files import write_atomically
 from featherface.trials.cell import run_cell
 from featherface.trials.plan import Cell, read_cells
 
