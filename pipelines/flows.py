@@ -14,7 +14,7 @@ from prefect.states import Completed
 from featherface.config import load_config
 from featherface.stages import STAGES, names
 from featherface.stages.base import PARAMS_FILE, Workspace
-from featherface.tracking.connection import configure
+from featherface.tracking.connection import configure, patient_client
 from featherface.tracking.provenance import provenance_tags
 from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.runs import reap_runs, start_pipeline_run
@@ -47,7 +47,8 @@ def retrain_and_judge(root: Path) -> State[PipelineOutcome]:
     reap_runs()  # what a killed run left as running
     flow_run_id = str(flow_run.get_id() or "")
     tags = provenance_tags(root, flow_run_id=flow_run_id)
-    with start_pipeline_run(name=f"pipeline-{config.data.source}", tags=tags) as tracker:
+    pipeline_run = start_pipeline_run(name=f"pipeline-{config.data.source}", tags=tags)
+    with patient_client(), pipeline_run as tracker:
         run_id = tracker.run_id or ""
         stages = _reproduce_all(root, run_id=run_id, flow_run_id=flow_run_id)
         tags = provenance_tags(root, flow_run_id=flow_run_id)  # the stages wrote dvc.lock

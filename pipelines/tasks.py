@@ -24,6 +24,7 @@ from featherface.stages.base import Workspace
 from featherface.stages.evaluate import evaluate_model_file
 from featherface.stages.tracked import FAILURE_FILE, FLOW_RUN_VARIABLE, PARENT_RUN_VARIABLE
 from featherface.tracking import runs
+from featherface.tracking.connection import PATIENCE
 from featherface.tracking.download import download_model
 from featherface.tracking.moves import ChampionChangedError
 from featherface.tracking.provenance import DATA_MD5, UNKNOWN, stage_lock_md5
@@ -68,7 +69,8 @@ def reproduce(
     """
     started = time.perf_counter()
     if is_stale:
-        _run_through_dvc(stage, root, {PARENT_RUN_VARIABLE: parent_run_id, FLOW_RUN_VARIABLE: flow_run_id})
+        links = {PARENT_RUN_VARIABLE: parent_run_id, FLOW_RUN_VARIABLE: flow_run_id}
+        _run_through_dvc(stage, root, {**PATIENCE, **links})
     lock_md5 = stage_lock_md5(root, stage) or ""
     # None also where DVC took the outputs from its cache: then no process of the stage ran.
     run_id = runs.mark_stage_run(stage, parent_run_id=parent_run_id, lock_md5=lock_md5) if is_stale else None

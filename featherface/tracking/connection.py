@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -21,7 +23,8 @@ _TRACKING_URI = "MLFLOW_TRACKING_URI"
 _LOGGING_LEVEL = "MLFLOW_LOGGING_LEVEL"
 # The client's own defaults keep trying for minutes at a call; a training loop cannot wait that long, and
 # what fails is kept and delivered later anyway.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+PATIENCE = {_RETRIES: "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
 
 def tracking_uri(root: Path) -> str:
@@ -40,7 +43,7 @@ def configure(root: Path) -> str:
     Raises:
         FeatherFaceError: the store does not answer or cannot be used.
     """
-    for name, value in _PATIENCE.items():
+    for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
     # They tell at length how a database comes into being and what is validated.
     for name in ("alembic", "mlflow"):
@@ -62,6 +65,23 @@ def configure(root: Path) -> str:
             f"start its server, or unset {_TRACKING_URI} to keep runs in {root / DATABASE}"
         ) from error
     return uri
+
+
+@contextmanager
+def patient_client() -> Iterator[None]:
+    """While the block runs, calls wait for a server that is away: some four minutes instead of seconds.
+
+    For those who only keep the books of a long training, and would lose it; no training waits that long.
+    """
+    before = os.environ.get(_RETRIES)
+    os.environ[_RETRIES] = "7"  # with pauses that double
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_RETRIES, None)
+        else:
+            os.environ[_RETRIES] = before
 
 
 def experiment_id(client: MlflowClient) -> str:

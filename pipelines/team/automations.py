@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 from prefect.automations import Automation
 from prefect.client.schemas.objects import StateType
@@ -49,9 +50,17 @@ async def watch_for_silence() -> None:
         known = None
     if known is None:
         await wanted.acreate()
-    else:
+    elif _content(known) != _content(wanted):  # renewed, it would forget whom it watches
         known.trigger, known.actions = wanted.trigger, wanted.actions
         await known.aupdate()
+
+
+def _content(automation: Automation) -> dict[str, Any]:
+    content: dict[str, Any] = automation.model_dump(mode="json", include={"trigger", "actions"})
+    content["trigger"].pop("id", None)
+    for key in ("after", "expect", "for_each"):  # sets, in any order
+        content["trigger"][key] = sorted(content["trigger"][key])
+    return content
 
 
 if __name__ == "__main__":

@@ -176,7 +176,8 @@ def test_another_machine_gets_data_and_champion_and_finds_the_same_numbers(
         for root in (team.workspace, clone)
     ]  # fmt: skip
     assert judged[0].returncode == 0, judged[0].stderr
-    assert judged[0].stdout == judged[1].stdout
+    ours, theirs = (json.loads(each.stdout) for each in judged)
+    assert {name for name in ours if ours[name] != theirs[name]} <= {"latency_ms_p50"}
 
 
 def found_in_batch(team: Team, source: str, out: Path, *options: str) -> dict[str, object]:
@@ -184,7 +185,8 @@ def found_in_batch(team: Team, source: str, out: Path, *options: str) -> dict[st
     arguments = ("batch", source, "--out", str(out), "--shard-size", "2", "--workers", "2", *options)
     done = featherface(team, *arguments, cwd=team.workspace)
     assert done.returncode == 0, done.stderr
-    records = [json.loads(line) for part in sorted(out.glob("part-*")) for line in part.open()]
+    lines = [line for part in sorted(out.glob("part-*")) for line in part.read_text().splitlines()]
+    records = [json.loads(line) for line in lines]
     return {record.pop("image").rpartition("/")[2]: record for record in records}
 
 
