@@ -7,6 +7,7 @@ One daemon keeps one copy: a team's data belong on a store with several, see doc
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import uuid
@@ -17,12 +18,15 @@ from botocore.client import BaseClient
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipelines.team.services import Service, ServiceError, start
+from pipelines.team.services import Service, ServiceError, start, stop
 from pipelines.team.settings import DVC_BUCKET, MLFLOW_BUCKET, REGION, Team
+
+logger = logging.getLogger(__name__)
 
 PROGRAMS = ("ceph-mon", "ceph-mgr", "ceph-osd", "radosgw", "monmaptool", "radosgw-admin", "ceph")
 _OSD_GIB = 20
 _COMMAND_S = 60
+_ATTEMPTS = 3
 NAMES = ("s3-monitor", "s3-manager", "s3-storage", "s3-gateway")
 
 
@@ -39,10 +43,29 @@ def start_s3(team: Team, state: Path) -> bool:
             "ceph-osd radosgw`"
         )
     folder = team.path("s3")
-    is_new = not (folder / "ready").exists()
-    if is_new:
-        shutil.rmtree(folder, ignore_errors=True)  # half a set-up
-        _lay_out(team, folder)
+    for attempt in range(1, _ATTEMPTS + 1):
+        is_new = not (folder / "ready").exists()
+        try:
+            if is_new:
+                _clear(folder, state)
+                _lay_out(team, folder)
+            return _start(team, folder, state, is_new=is_new)
+        except ServiceError:
+            # A new store on a busy machine: its daemon may ask the monitor before that knows of it.
+            if not is_new or attempt == _ATTEMPTS:
+                raise
+            logger.warning("the S3 store did not come up, trying again")
+    raise AssertionError("the loop ends by returning or raising")
+
+
+def _clear(folder: Path, state: Path) -> None:
+    """Remove what is left of a set-up that did not come to its end, its daemons first."""
+    for name in reversed(NAMES):
+        stop(name, state)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(team: Team, folder: Path, state: Path, *, is_new: bool) -> bool:
     started = start(_daemon(folder, "s3-monitor", "ceph-mon", "a"), state)
     started |= start(_daemon(folder, "s3-manager", "ceph-mgr", "x"), state)
     if is_new:
