@@ -7,13 +7,14 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from featherface.config import Config, load_config
 from featherface.errors import ConfigError, FeatherFaceError
 from featherface.stages import STAGES
 from featherface.stages.base import CHECKPOINT_FILE, PARAMS_FILE, Stage, StageResult, Workspace
-from featherface.tracking.connection import configure
+from featherface.tracking.connection import configure, patient_client
 from featherface.tracking.provenance import data_md5, provenance_tags
 from featherface.tracking.runs import start_stage_run
 from featherface.tracking.tracker import Tracker
@@ -79,7 +80,9 @@ def _run(
         return perform(config, Workspace(root))  # the first process of a training takes the notes
     state = Workspace(root).state_dir(stage.name)
     resumed = last_run_id(root, stage.name) if (state / CHECKPOINT_FILE).is_file() else None
-    configure(root)
+    # Alone, a stage says soon that there is no server; in a flow hours of work would be lost by that.
+    with patient_client() if PARENT_RUN_VARIABLE in os.environ else nullcontext():
+        configure(root)
     with start_stage_run(
         stage.name,
         parent_run_id=os.environ.get(PARENT_RUN_VARIABLE),

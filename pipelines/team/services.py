@@ -55,6 +55,7 @@ def start(service: Service, state: Path) -> bool:
     if running(service.name, state) is not None:
         _wait(service, state)
         return False
+    _end_orphans(service.name, state)
     with (state / f"{service.name}.log").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 - commands of this package
             service.command,
@@ -72,12 +73,15 @@ def start(service: Service, state: Path) -> bool:
 
 def running(name: str, state: Path) -> psutil.Process | None:
     """The process of a service, if it is alive."""
+    noted = _noted(name, state)
+    if noted is None:
+        return None
+    pid, started = noted
     try:
-        pid, started = _pid_file(name, state).read_text(encoding="ascii").split()
-        process = psutil.Process(int(pid))
-        is_same = abs(process.create_time() - float(started)) < 1.0
+        process = psutil.Process(pid)
+        is_same = abs(process.create_time() - started) < 1.0
         return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (OSError, ValueError, psutil.NoSuchProcess):
+    except psutil.NoSuchProcess:
         return None
 
 
@@ -88,6 +92,7 @@ def stop(name: str, state: Path, *, how: signal.Signals = signal.SIGTERM) -> boo
     """
     process = running(name, state)
     if process is None:
+        _end_orphans(name, state)
         return False
     family = [process, *process.children(recursive=True)]
     for final in (how, how, signal.SIGKILL):
@@ -103,6 +108,32 @@ def stop(name: str, state: Path, *, how: signal.Signals = signal.SIGTERM) -> boo
     psutil.wait_procs(left, timeout=2)
     _pid_file(name, state).unlink(missing_ok=True)
     return True
+
+
+def _end_orphans(name: str, state: Path) -> None:
+    """Kill what a service that was killed has left: workers that hold its port and its files."""
+    noted = _noted(name, state)
+    if noted is None:
+        return
+    group, started = noted
+    orphans = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.create_time() >= started - 1.0:
+                orphans.append(process)
+    for orphan in orphans:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            orphan.kill()
+    psutil.wait_procs(orphans, timeout=2)
+
+
+def _noted(name: str, state: Path) -> tuple[int, float] | None:
+    """Process number and start of a service as it was last started; it leads a group of that number."""
+    try:
+        pid, started = _pid_file(name, state).read_text(encoding="ascii").split()
+        return int(pid), float(started)
+    except (OSError, ValueError):
+        return None
 
 
 def _wait(service: Service, state: Path) -> None:

@@ -52,6 +52,25 @@ def test_a_service_is_started_once_and_stopped_with_its_children(tmp_path: Path)
     assert not stop("server", tmp_path), "nothing runs any more"
 
 
+def test_what_a_killed_service_leaves_is_ended_before_it_starts_again(tmp_path: Path) -> None:
+    parent = service(
+        tmp_path,
+        "import subprocess, sys, time\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print('up', flush=True); time.sleep(60)",
+    )
+    start(parent, tmp_path)
+    first = running("server", tmp_path)
+    assert first is not None
+    [orphan] = first.children()
+    first.kill()
+    first.wait(5)
+    assert orphan.is_running()
+    assert start(parent, tmp_path)
+    assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+    stop("server", tmp_path)
+
+
 def test_a_service_that_ignores_a_signal_is_ended_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
