@@ -36,5 +36,7 @@ def team() -> Iterator[Team]:
 
 
 @pytest.fixture(scope="session")
-def prefect(team: Team) -> Prefect:
-    return Prefect(team)
+def prefect(team: Team) -> Iterator[Prefect]:
+    asked = Prefect(team)
+    yield asked
+    asked.close()

@@ -60,6 +60,9 @@ class Prefect:
     def __init__(self, team: Team) -> None:
         self._client = httpx.Client(base_url=f"{team.prefect_url}/api", timeout=20)
 
+    def close(self) -> None:
+        self._client.close()
+
     def post(self, path: str, **content: Any) -> Any:
         answer = self._client.post(path, json=content)
         answer.raise_for_status()
