@@ -43,12 +43,11 @@ def results(root: Path) -> dict[str, object]:
     }
 
 
-def start_pipeline(root: Path) -> psutil.Process:
-    process = subprocess.Popen(
+def start_pipeline(root: Path) -> psutil.Popen:
+    return psutil.Popen(
         [*FEATHERFACE, "pipeline", "--root", str(root)],
         cwd=root, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    return psutil.Process(process.pid)
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
@@ -58,7 +57,7 @@ def family(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def kill_all(process: psutil.Process) -> None:
+def kill_all(process: psutil.Popen) -> None:
     """As when the machine loses power: nobody gets to tidy up."""
     members = family(process)
     for member in members:
@@ -71,6 +70,7 @@ def kill_all(process: psutil.Process) -> None:
             member.kill()
         except psutil.NoSuchProcess:
             continue
+    process.wait(10)
     psutil.wait_procs(members, timeout=10)
 
 
