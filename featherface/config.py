@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,6 +22,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+SectionT = TypeVar("SectionT", bound="Section")
 
 
 class Section(BaseModel):
@@ -211,10 +212,24 @@ def load_config(path: Path | str) -> Config:
     Raises:
         ConfigError: the file is missing or no YAML mapping, has an unknown key or a value not allowed.
     """
+    return validated(Config, read_yaml(Path(path)), str(path))
+
+
+def validated(kind: type[SectionT], content: Mapping[str, Any], where: str) -> SectionT:
+    """A section from the mapping that a YAML file holds.
+
+    Args:
+        kind: of section.
+        content: as read.
+        where: it comes from; begins the message of an error.
+
+    Raises:
+        ConfigError: an unknown key, or a value that is not allowed; all of them are named.
+    """
     try:
-        return Config.model_validate(read_yaml(Path(path)))
+        return kind.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error)}") from error
+        raise ConfigError(f"{where}: {_explain(error, kind)}") from error
 
 
 def load_profile(name: str) -> Config:
@@ -244,10 +259,7 @@ def with_settings(config: Config, settings: Mapping[str, Any], where: str) -> Co
     content = config.model_dump(mode="json")
     for key, value in settings.items():
         content = _with(content, key.split("."), value, f"{where}: key '{key}'")
-    try:
-        return Config.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error)}") from error
+    return validated(Config, content, where)
 
 
 def dump_config(config: Section) -> str:
@@ -288,20 +300,22 @@ def _with(section: dict[str, Any], path: list[str], value: Any, where: str) -> d
     return {**section, key: _with(section[key], rest, value, where)}
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, kind: type[Section]) -> str:
     problems = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            section = _section_at(problem["loc"][:-1])
-            problems.append(f"unknown key '{key}'; allowed here: {', '.join(section.model_fields)}")
+            known = _fields_at(kind, problem["loc"][:-1])
+            problems.append(f"unknown key '{key}'{f'; allowed here: {known}' if known else ''}")
         else:
             problems.append(f"key '{key}': {problem['msg']}, got {problem['input']!r}")
     return "; ".join(problems)
 
 
-def _section_at(location: tuple[int | str, ...]) -> type[Section]:
-    section: Any = Config
+def _fields_at(kind: type[Section], location: tuple[int | str, ...]) -> str:
+    """Names of the fields of a section inside a section; nothing where the way leads through a mapping."""
+    section: Any = kind
     for part in location:
-        section = section.model_fields[str(part)].annotation
-    return section  # type: ignore[no-any-return]  # walks Section annotations only
+        field = getattr(section, "model_fields", {}).get(str(part))
+        section = None if field is None else field.annotation
+    return ", ".join(getattr(section, "model_fields", {}))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from featherface.claims.statistics import Estimate
-from featherface.config import Count, Section, load_profile, read_yaml, with_settings
+from featherface.config import Count, Section, load_profile, read_yaml, validated, with_settings
 from featherface.errors import ConfigError
 from featherface.names import Architecture
 from featherface.trials.plan import Cell, CellName, Development
@@ -80,12 +80,7 @@ def read_ledger(path: Path) -> Ledger:
     Raises:
         ConfigError: the file is no ledger, or a claim speaks of a cell that is not in it.
     """
-    try:
-        ledger = Ledger.model_validate(read_yaml(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: key '{key}': {first['msg']}, got {first['input']!r}") from error
+    ledger = validated(Ledger, read_yaml(path), str(path))
     for name, gain in ledger.gains.items():
         unknown = sorted(set(gain.contrast) - set(ledger.cells))
         if unknown:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from featherface.cli.flows import find_flow
-from featherface.errors import OptionError
+from featherface.cli.options import RUNNER, Runner
 
 CHAMPION = "models:/featherface@champion"
 MODEL_HELP = "An .onnx or .safetensors file, or models:/featherface@champion."
@@ -87,11 +87,9 @@ def batch(
     ] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Pictures in a file of results.")] = 256,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
-    runner: Annotated[str, typer.Option(help="processes, dask or ray.")] = "processes",
+    runner: RUNNER = Runner.PROCESSES,
 ) -> None:
     """Find the faces in many pictures with the champion, in shards; and say how the pictures changed."""
-    if runner not in {"processes", "dask", "ray"}:
-        raise OptionError(f"--runner: processes, dask or ray is needed, got '{runner}'")
     summary = find_flow("batch")(
         source=source,
         out=str(out),
@@ -99,7 +97,7 @@ def batch(
         reference=reference and str(reference),
         shard_size=shard_size,
         workers=workers,
-        runner=runner,
+        runner=runner.value,
     )
     typer.echo(json.dumps(summary, indent=1))
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 
 from featherface.cli.flows import find_flow
-from featherface.errors import ConfigError, OptionError
+from featherface.cli.options import RUNNER, Runner, read_settings
 
 SHIPPED_STUDENT = Path(__file__).parent.parent / "weights" / "featherface.safetensors"
 
@@ -65,7 +63,7 @@ def pipeline(
         data=data,
         teacher=teacher,
         student=SHIPPED_STUDENT if student == "shipped" else student and Path(student),
-        settings=_settings(changes or ()),
+        settings=read_settings(changes, example="distill.train.epochs=80"),
     )
     typer.echo(outcome.table())
     return 0
@@ -123,14 +121,12 @@ def claims(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Trainings at once; default: one a core.")
     ] = None,
-    runner: Annotated[str, typer.Option(help="processes, dask or ray.")] = "processes",
+    runner: RUNNER = Runner.PROCESSES,
 ) -> int:
     """Test what the design document claims: train every cell of the ledger, and give a verdict on each claim.
 
     Finished cells are not run again, a killed one goes on from its checkpoint.
     """
-    if runner not in {"processes", "dask", "ray"}:
-        raise OptionError(f"--runner: processes, dask or ray is needed, got '{runner}'")
     text = find_flow("claims")(
         ledger=ledger.resolve(),
         budget=budget,
@@ -138,20 +134,7 @@ def claims(
         teacher=teacher.resolve(),
         folder=out or Path("trials") / f"claims-{budget}",
         workers=workers,
-        runner=runner,
+        runner=runner.value,
     )
     typer.echo(text)
     return 0
-
-
-def _settings(changes: Sequence[str]) -> dict[str, Any]:
-    settings = {}
-    for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {change}: give KEY=VALUE, such as distill.train.epochs=80")
-        try:
-            settings[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {change}: the value is not valid YAML") from error
-    return settings

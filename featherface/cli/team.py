@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from featherface.cli.flows import find_flow
-from featherface.errors import ConfigError
+from featherface.cli.options import read_settings
 
 app = typer.Typer(
     help="PostgreSQL, S3 store, MLflow, Prefect and a worker on this machine.",
@@ -27,12 +27,7 @@ def up(
     ] = None,
 ) -> None:
     """Start what does not run yet and deploy prefect.yaml; harmless when repeated."""
-    settings: dict[str, object] = {}
-    for change in changes or ():
-        key, equals, value = change.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {change}: give KEY=VALUE, such as mlflow_port=5001")
-        settings[key.strip()] = value
+    settings = read_settings(changes, example="mlflow_port=5001")
     team = find_flow("team_up")(folder, settings)
     typer.echo(f"runs and models    {team.mlflow_url}  (user admin, password in {team.path('secrets.yaml')})")
     typer.echo(f"flows, schedules   {team.prefect_url}")

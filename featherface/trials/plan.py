@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from featherface.config import (
     Config,
@@ -16,9 +16,9 @@ from featherface.config import (
     Section,
     load_profile,
     read_yaml,
+    validated,
     with_settings,
 )
-from featherface.errors import ConfigError
 
 CellName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
@@ -69,12 +69,7 @@ def read_cells(path: Path) -> tuple[Cell, ...]:
     Raises:
         ConfigError: the file is no plan, or names a key or a value that params.yaml would not take.
     """
-    try:
-        plan = Plan.model_validate(read_yaml(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: key '{key}': {first['msg']}, got {first['input']!r}") from error
+    plan = validated(Plan, read_yaml(path), str(path))
     base = load_profile(plan.profile)
     cells = []
     for seed in plan.seeds:

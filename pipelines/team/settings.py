@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from featherface.config import Section, read_yaml, to_yaml
+from featherface.config import Section, read_yaml, to_yaml, validated
 from featherface.errors import ConfigError
 
 SETTINGS_FILE = "team.yaml"
@@ -123,13 +123,7 @@ def open_team(folder: Path, changes: dict[str, object] | None = None) -> Team:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / SETTINGS_FILE
     content = read_yaml(path) if path.exists() else {}
-    try:
-        settings = TeamSettings.model_validate(content | (changes or {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(
-            f"{path}: key '{first['loc'][0]}': {first['msg']}, got {first['input']!r}"
-        ) from error
+    settings = validated(TeamSettings, content | (changes or {}), str(path))
     path.write_text(to_yaml(settings.model_dump(mode="json")), encoding="utf-8")
     team = Team(folder, settings, _passwords(folder / SECRETS_FILE))
     write_private(

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_workspace import FEATHERFACE, TINY, digest, environment, run_featherface
+from tiny_workspace import FEATHERFACE, GENEROUS, TINY, digest, environment, run_featherface
 
 from featherface.config import Config, dump_config
 from featherface.stages import STAGES, names
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
-GENEROUS = {"min_mean_ap": 0.0, "max_parity_error": 0.01, "max_latency_ratio": 100.0, "max_ap_drop": 1.0}
 PARAMS = dump_config(Config.model_validate(TINY | {"promote": GENEROUS}))
 NUM_KILLS = int(os.environ.get("FEATHERFACE_SOAK_KILLS", "4"))
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from team_helpers import TINY, Prefect, featherface, free_ports, missing_programs
+from team_helpers import Prefect, featherface, free_ports, missing_programs
+from tiny_workspace import GENEROUS, TINY
 
 from featherface.config import Config, dump_config
 from pipelines.team.settings import Team, open_team
@@ -24,7 +25,7 @@ def team() -> Iterator[Team]:
     names = ("postgres_port", "s3_port", "ceph_port", "mlflow_port", "prefect_port", "worker_port")
     team = open_team(folder, dict(zip(names, free_ports(len(names)), strict=True)))
     team.workspace.mkdir()
-    params = dump_config(Config.model_validate(TINY))
+    params = dump_config(Config.model_validate(TINY | {"promote": GENEROUS}))
     (team.workspace / "params.yaml").write_text(params, encoding="utf-8")
     try:
         started = featherface(team, "team", "up", "--folder", str(folder), "--set", "timezone=Europe/Berlin")

@@ -65,7 +65,7 @@ def test_cells_change_what_they_name_and_nothing_else(tmp_path: Path) -> None:
             "cell 'a': key 'distill.train.epochs': Input should be a valid",
         ),
         ("cells: {../a: {}}", "key 'cells.../a.[key]'"),
-        ("cells: {a: {}}\nseed: 3", "key 'seed': Extra inputs are not permitted"),
+        ("cells: {a: {}}\nseed: 3", "unknown key 'seed'; allowed here: profile"),
         ("profile: none\ncells: {a: {}}", "there is no such profile"),
     ],
 )

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import httpx
+from tiny_workspace import FEATHERFACE, environment
 
 from pipelines.team.s3 import PROGRAMS
 from pipelines.team.settings import Team
 
-FEATHERFACE = str(Path(sys.executable).parent / "featherface")
-TINY_TRAINING = {"epochs": 3, "batch_size": 4, "image_size_px": 64, "num_threads": 1}
-TINY = {
-    "model": {"innovations": ["dynamic_weight_sharing"]},
-    "synthesize": {"num_train": 8, "num_val": 4, "image_hw": [120, 160], "seed": 3},
-    "train_teacher": TINY_TRAINING,
-    "distill": {"train": TINY_TRAINING},
-    "export": {"parity_tolerance": 0.01, "parity_images": 1, "latency_size_px": 64},
-    "promote": {"min_mean_ap": 0.0, "max_parity_error": 0.01, "max_latency_ratio": 10.0},
-}
 RUN_S = 400.0
 _ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -40,13 +29,10 @@ def free_ports(number: int) -> list[int]:
 
 def featherface(team: Team, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """The command line as a person uses it after `source team/env.sh`."""
-    clean = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))
-    }
     return subprocess.run(
-        [FEATHERFACE, *arguments],
+        [*FEATHERFACE, *arguments],
         cwd=cwd or team.folder,
-        env=clean | team.client_environment,
+        env=environment() | team.client_environment,
         capture_output=True,
         text=True,
         check=False,
