@@ -4,39 +4,110 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import statistics
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
-from featherface.claims.answers import answer, costs, minutes_of, read_scores
-from featherface.claims.ledger import Answer, cells_of, read_ledger
+from featherface.claims.answers import answer, costs, minutes_of, read_scores, read_validation_scores
+from featherface.claims.ledger import Answer, Ledger, Network, cells_of, read_ledger
 from featherface.claims.report import PLOT_FILE, plot, to_markdown
+from featherface.claims.statistics import Score
+from featherface.claims.validation import (
+    judge_on_validation,
+    read_validation_score,
+    validation_ground_truth,
+)
+from featherface.config import EvaluateConfig
 from featherface.errors import ModelError
 from featherface.files import write_atomically
-from featherface.tracking.provenance import data_md5, git_sha
-from featherface.trials.cell import run_cell
+from featherface.inference.loading import shipped_weights
+from featherface.tracking.connection import configure, tracking_uri
+from featherface.tracking.provenance import DATA_MD5, git_sha, provenance_tags
+from featherface.tracking.runs import start_pipeline_run, start_stage_run
+from featherface.trials.cell import RESULT, WEIGHTS, run_cell
 from featherface.trials.plan import Cell
+from pipelines.data_sources import DataSource, describe_data, local_data
 from pipelines.runners import Runner, task_runner
 from pipelines.workspace_turn import workspace_turn
 
 logger = logging.getLogger(__name__)
 
+MODELS = "models"
+_RUN_ID = "run_id"
+_TRACKING_URI = "MLFLOW_TRACKING_URI"
+
+
+@dataclass(frozen=True)
+class Books:
+    """Where a task on whatever machine writes down what it did."""
+
+    root: Path
+    tracking_uri: str
+    parent_run_id: str | None
+    data_version: str
+
+    def open(self) -> None:
+        """Make MLflow of this process use it."""
+        if not self.tracking_uri.startswith("sqlite:"):
+            os.environ.setdefault(_TRACKING_URI, self.tracking_uri)
+        configure(self.root)
+
 
 @task(name="claim-cell", task_run_name="{cell.label}", retries=2, retry_delay_seconds=5)
-def train_cell(cell: Cell, data: Path, teacher: Path, folder: Path) -> dict[str, float]:
-    """One training; a finished one is not run again, a killed one goes on.
+def train_cell(cell: Cell, source: DataSource, teacher: Path, folder: Path, books: Books) -> dict[str, float]:
+    """One training, judged on the development split and once on the validation photographs.
+
+    A finished one is not run again, a killed one goes on.
 
     Raises:
         WorkspaceBusyError: another run of the ledger trains this very cell.
     """
-    with workspace_turn(folder / cell.label):
-        return run_cell(cell, data=data, teacher=teacher, folder=folder / cell.label)
+    own, data = folder / cell.label, local_data(source)
+    with workspace_turn(own):
+        metrics = run_cell(cell, data=data, teacher=teacher, folder=own)
+        if validation_ground_truth(data) is not None:
+            settings = cell.config.evaluate
+            metrics |= judge_on_validation(own / WEIGHTS, settings, data=data, folder=own)
+        if not (own / _RUN_ID).is_file():
+            _note(cell, metrics, own, books)
+    return metrics
+
+
+@task(name="claim-model", task_run_name="{network}", retries=2, retry_delay_seconds=5)
+def judge_network(
+    network: Network, source: DataSource, teacher: Path, folder: Path, settings: EvaluateConfig
+) -> None:
+    """Look at the validation photographs with a finished network.
+
+    Raises:
+        WorkspaceBusyError: another run of the ledger does.
+    """
+    own = folder / MODELS / network
+    with workspace_turn(own), resources.as_file(shipped_weights()) as shipped:
+        weights = teacher if network == "teacher" else shipped
+        judge_on_validation(weights, settings, data=local_data(source), folder=own)
+
+
+def _note(cell: Cell, metrics: dict[str, float], folder: Path, books: Books) -> None:
+    """A run of MLflow for a finished cell, below that of the ledger."""
+    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    books.open()
+    tags = provenance_tags(books.root) | {DATA_MD5: books.data_version}
+    with start_stage_run(f"claims/{cell.label}", parent_run_id=books.parent_run_id, tags=tags) as tracker:
+        tracker.log_params(result["config"])
+        for number, point in enumerate(result["history"], start=1):
+            tracker.log_metrics({f"train/{name}": value for name, value in point.items()}, step=number)
+        tracker.log_metrics(metrics)
+        write_atomically(folder / _RUN_ID, str(tracker.run_id).encode())
 
 
 @flow(name="claims", persist_result=False, validate_parameters=False)
@@ -55,9 +126,9 @@ def claims(
     Args:
         ledger: a file like `claims.yaml`.
         budget: one of its budgets.
-        data: a data set in WIDER FACE layout.
+        data: a data set in WIDER FACE layout; machines without it pull its version from its DVC remote.
         teacher: its weights.
-        folder: of the results; a folder for each cell.
+        folder: of the results; a folder for each cell. A cluster's machines share it.
         workers: cells at once; default: one a core.
         runner: where they run.
 
@@ -71,33 +142,90 @@ def claims(
     cells = cells_of(asked, budget, where=str(ledger))
     if not teacher.is_file():
         raise ModelError(f"{teacher}: there is no such file; give the teacher's .safetensors")
+    source = describe_data(data)
     logger.info("%d trainings of %d cells", len(cells), len(asked.cells))
+    configure(Path())
+    with start_pipeline_run(
+        name=f"claims-{budget}",
+        resume_run_id=_known_run(folder),
+        tags=provenance_tags(Path()) | {DATA_MD5: source.version},
+    ) as tracker:
+        write_atomically(folder / _RUN_ID, str(tracker.run_id).encode())
+        books = Books(Path().resolve(), tracking_uri(Path()), tracker.run_id, source.version)
+        _run_tasks(asked, cells, source, teacher, folder, books=books, runner=runner, workers=workers)
+        text = _conclude(asked, cells, source, folder, budget)
+        for name in ("claims.md", "claims.json", PLOT_FILE):
+            tracker.log_artifact(folder / name, "claims")
+    create_markdown_artifact(key="claims", markdown=text)
+    return text
+
+
+def _run_tasks(
+    asked: Ledger,
+    cells: Sequence[Cell],
+    source: DataSource,
+    teacher: Path,
+    folder: Path,
+    *,
+    books: Books,
+    runner: Runner,
+    workers: int | None,
+) -> None:
+    common = {"source": source, "teacher": teacher, "folder": folder}
     with task_runner(runner, workers) as pool:
-        common = {"data": data, "teacher": teacher, "folder": folder}
-        futures = [pool.submit(train_cell, {"cell": cell, **common}) for cell in cells]
+        futures = [pool.submit(train_cell, {"cell": cell, "books": books, **common}) for cell in cells]
         for number, (cell, future) in enumerate(zip(cells, futures, strict=True), start=1):
             mean_ap = future.result()["dev/ap_mean"]
             logger.info("[%d/%d] %s: mean AP %.2f", number, len(cells), cell.label, 100 * mean_ap)
-    scores = read_scores(cells, folder=folder, data=data)
-    answers, measured = answer(asked, scores), costs()
+        if asked.models and validation_ground_truth(source.path) is not None:
+            common["settings"] = cells[0].config.evaluate
+            judged = [
+                pool.submit(judge_network, {"network": network, **common}) for network in get_args(Network)
+            ]
+            for waiting in judged:
+                waiting.result()
+
+
+def _conclude(asked: Ledger, cells: Sequence[Cell], source: DataSource, folder: Path, budget: str) -> str:
+    scores = read_scores(cells, folder=folder, data=source.path)
+    replications = read_validation_scores(cells, folder=folder, data=source.path)
+    answers = answer(
+        asked, scores, replications=replications, models=_model_scores(asked, folder, source.path)
+    )
     minutes = minutes_of(cells, folder)
     facts = {
         "document": asked.document,
         "command": f"`featherface claims --budget {budget}`, commit `{git_sha(Path())[:10]}`",
-        "data": f"version {data_md5(data.parent)}; a development split of "
-        f"{asked.development.fraction:.0%} of the training photographs",
+        "data": f"version {source.version}; a development split of "
+        f"{asked.development.fraction:.0%} of the training photographs"
+        f"{'' if replications is None else '; the validation photographs, once'}",
         "budget": f"{asked.budgets[budget].epochs} epochs, seeds {list(asked.budgets[budget].seeds)}; "
         f"{statistics.median(minutes):.1f} minutes a training, {sum(minutes):.0f} in all",
-        "hardware": f"{platform.processor() or platform.machine()}, {platform.system()}",
+        "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "made": f"{datetime.now(tz=UTC):%Y-%m-%d}",
     }
-    text = to_markdown(answers, scores, measured, facts=facts)
+    measured = costs() if asked.measure_costs else {}
+    text = to_markdown(answers, scores, measured, facts=facts, replications=replications)
     plot(answers, folder / PLOT_FILE)
     write_atomically(folder / "claims.md", text.encode())
     content = {"facts": facts, "answers": [_plain(each) for each in answers]}
     write_atomically(folder / "claims.json", json.dumps(content, indent=1).encode())
-    create_markdown_artifact(key="claims", markdown=text)
     return text
+
+
+def _model_scores(asked: Ledger, folder: Path, data: Path) -> dict[Network, Score] | None:
+    ground_truth = validation_ground_truth(data)
+    if not asked.models or ground_truth is None:
+        return None
+    return {
+        network: read_validation_score(folder / MODELS / network, ground_truth)
+        for network in get_args(Network)
+    }
+
+
+def _known_run(folder: Path) -> str | None:
+    path = folder / _RUN_ID
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
 
 
 def _plain(answer: Answer) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def run_claims(*, folder: Path, **parameters: Any) -> str:
         FeatherFaceError: as of the flow.
     """
     folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)  # Prefect's database does not make the folders above it
     configure_prefect(folder)
     from pipelines.claims import claims  # after the environment: Prefect reads it on import
 

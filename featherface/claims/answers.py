@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from featherface.claims.ledger import Answer, Ledger, judge_count, judge_gain
-from featherface.claims.statistics import Score, estimate
+from featherface.claims.ledger import Answer, Ledger, Network, judge_count, judge_gain, judge_level
+from featherface.claims.statistics import NUM_DRAWS, Score, estimate, estimate_over_images
+from featherface.claims.validation import read_validation_score, validation_ground_truth
 from featherface.data.splits import split_dev
 from featherface.data.widerface import open_widerface
 from featherface.errors import DataError
@@ -25,7 +26,6 @@ from featherface.names import INNOVATIONS, Architecture, Innovation
 from featherface.trials.cell import PREDICTIONS, RESULT
 from featherface.trials.plan import Cell
 
-NUM_DRAWS = 1000
 COUNTED_AT = (640, 640)
 
 
@@ -67,12 +67,52 @@ def read_scores(cells: Sequence[Cell], *, folder: Path, data: Path) -> dict[str,
     return scores
 
 
-def answer(ledger: Ledger, scores: Mapping[str, Sequence[Score]]) -> list[Answer]:
-    """The verdict on every claim; the intervals of all gains hold together."""
-    answers = [
-        judge_gain(name, gain, estimate(scores, gain.contrast, num_claims=len(ledger.gains)))
-        for name, gain in ledger.gains.items()
-    ]
+def read_validation_scores(
+    cells: Sequence[Cell], *, folder: Path, data: Path
+) -> dict[str, list[Score]] | None:
+    """As `read_scores`, on the validation photographs; None where the data set has none.
+
+    Raises:
+        DataError: a cell was not judged on them.
+    """
+    ground_truth = validation_ground_truth(data)
+    if ground_truth is None:
+        return None
+    scores: dict[str, list[Score]] = {}
+    for cell in cells:
+        found = read_validation_score(folder / cell.label, ground_truth)
+        scores.setdefault(cell.name, []).append(found)
+    return scores
+
+
+def answer(
+    ledger: Ledger,
+    scores: Mapping[str, Sequence[Score]],
+    *,
+    replications: Mapping[str, Sequence[Score]] | None = None,
+    models: Mapping[Network, Score] | None = None,
+) -> list[Answer]:
+    """The verdict on every claim; the intervals of all gains and levels hold together.
+
+    Args:
+        ledger: what is claimed.
+        scores: of the cells on the development split, which give the verdicts on gains.
+        replications: of the cells on the validation photographs: shown beside them.
+        models: finished networks on the validation photographs; without them nothing is said of these.
+    """
+    claimed = ledger.models if models else {}
+    num_claims = len(ledger.gains) + len(claimed)
+    answers = []
+    for name, gain in ledger.gains.items():
+        again = replications and estimate(replications, gain.contrast, num_claims=num_claims)
+        found = estimate(scores, gain.contrast, num_claims=num_claims)
+        answers.append(judge_gain(name, gain, found, again or None))
+    for name, claim in claimed.items():
+        if models is None:
+            continue
+        other = None if claim.against is None else models[claim.against]
+        found = estimate_over_images(models[claim.model], other, num_claims=num_claims)
+        answers.append((judge_level if other is None else judge_gain)(name, claim, found))
     architectures: set[Architecture] = {count.architecture for count in ledger.counts.values()}
     params = {name: count_parameters(build_model(name)) for name in architectures}
     return [*answers, *(judge_count(name, count, params) for name, count in ledger.counts.items())]

@@ -16,6 +16,7 @@ from featherface.names import Architecture
 from featherface.trials.plan import Cell, CellName, Development
 
 Verdict = Literal["supported", "refuted", "inconclusive"]
+Network = Literal["shipped", "teacher"]
 
 
 class Gain(Section):
@@ -40,6 +41,17 @@ class ParameterCount(Section):
     """Both inclusive: "244K" is 243,500 to 244,499."""
 
 
+class ModelClaim(Section):
+    """What a finished network reaches on the validation photographs, or is ahead of another one by."""
+
+    claim: str
+    where: str
+    points: float
+    model: Network
+    against: Network | None = None
+    """None: the claim is of a level, not of a gain."""
+
+
 class Budget(Section):
     """How long and how often each cell is trained."""
 
@@ -57,8 +69,11 @@ class Ledger(Section):
     budgets: dict[str, Budget] = Field(min_length=1)
     cells: dict[CellName, dict[str, Any]] = Field(min_length=1)
     gains: dict[str, Gain] = Field(min_length=1)
+    models: dict[str, ModelClaim] = Field(default={})
     counts: dict[str, ParameterCount] = Field(default={})
     development: Development = Development()
+    measure_costs: bool = True
+    """Parameters, multiply-adds and latency of the innovations: a minute and a half of a quiet machine."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,10 @@ class Answer:
     finding: str
     claimed_points: float | None = None
     estimate: Estimate | None = None
+    replication: Estimate | None = None
+    """The same on the validation photographs, which had no part in the verdict."""
+    is_level: bool = False
+    """A level of AP, not a gain."""
 
 
 def read_ledger(path: Path) -> Ledger:
@@ -113,7 +132,9 @@ def cells_of(ledger: Ledger, budget: str, *, where: str) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def judge_gain(name: str, gain: Gain, found: Estimate) -> Answer:
+def judge_gain(
+    name: str, gain: Gain | ModelClaim, found: Estimate, replication: Estimate | None = None
+) -> Answer:
     """Supported, refuted or neither; the interval covers seeds and images, and all claims together.
 
     Refuted: the interval lies below the claimed gain, be there a smaller one or none. Supported: it lies
@@ -129,7 +150,18 @@ def judge_gain(name: str, gain: Gain, found: Estimate) -> Answer:
         verdict, finding = "supported", "more than nothing, and as much as claimed is possible"
     else:
         verdict, finding = "inconclusive", "neither nothing nor the claimed gain can be ruled out"
-    return Answer(name, gain.claim, gain.where, verdict, finding, gain.points, found)
+    return Answer(name, gain.claim, gain.where, verdict, finding, gain.points, found, replication)
+
+
+def judge_level(name: str, claim: ModelClaim, found: Estimate) -> Answer:
+    """Supported: all of the interval reaches the claimed level; refuted: none of it does."""
+    verdict: Verdict = "inconclusive"
+    finding = "the claimed level is possible, and so is less"
+    if found.high < claim.points:
+        verdict, finding = "refuted", "less than claimed"
+    elif found.low >= claim.points:
+        verdict, finding = "supported", "at least as much as claimed"
+    return Answer(name, claim.claim, claim.where, verdict, finding, claim.points, found, is_level=True)
 
 
 def judge_count(name: str, count: ParameterCount, params: Mapping[Architecture, int]) -> Answer:

@@ -19,6 +19,7 @@ def to_markdown(
     costs: Mapping[str, Cost],
     *,
     facts: Mapping[str, str],
+    replications: Mapping[str, Sequence[Score]] | None = None,
 ) -> str:
     """Verdicts, what every cell reached, what every innovation costs, and how it was measured."""
     lines = ["# What the design document claims, and what we measured", ""]
@@ -26,41 +27,56 @@ def to_markdown(
     lines += ["", f"![Claimed and measured gains]({PLOT_FILE})", "", "## Verdicts", ""]
     lines += [
         "Points of mean AP. The intervals are those of all claims together (Bonferroni) and cover other",
-        "seeds and other images. *Supported*: more than nothing, and the claimed gain is possible.",
-        "*Refuted*: less than claimed. *Inconclusive*: neither can be ruled out. The last column is the",
-        "smallest effect that would have been told from nothing in 80 % of such experiments.",
+        "seeds and other images; of finished networks, other images only. *Supported*: more than nothing,",
+        "and the claimed gain is possible. *Refuted*: less than claimed. *Inconclusive*: neither can be",
+        "ruled out. *Visible from*: the smallest effect that would have been told from nothing in 80 % of",
+        "such experiments. *Again*: the same on the validation photographs, which took no part in it.",
         "",
-        "| claim | where | claimed | measured, interval | verdict | visible from |",
-        "|---|---|---|---|---|---|",
+        "| claim | where | claimed | measured, interval | verdict | visible from | again |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [_row(each) for each in answers]
-    lines += ["", "## Cells", "| cell | mean AP | by seed |", "|---|---|---|"]
-    for name, runs in scores.items():
-        mean = sum(score.value for score in runs) / len(runs)
-        by_seed = ", ".join(f"{100 * score.value:.2f}" for score in runs)
-        lines.append(f"| {name} | {100 * mean:.2f} | {by_seed} |")
     lines += [
+        "",
+        "## Cells",
+        "Mean AP, and that of each seed.",
+        "",
+        "| cell | development split | validation photographs |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {_runs(runs)} | {_runs((replications or {}).get(name))} |"
+        for name, runs in scores.items()
+    ]
+    return "\n".join([*lines, *_costs(costs), ""])
+
+
+def _costs(costs: Mapping[str, Cost]) -> list[str]:
+    if not costs:
+        return []
+    return [
         "",
         "## Costs",
         "Latency at 640 x 640, one thread, over the network without innovations, interleaved.",
+        "",
+        "| innovations | parameters | M multiply-adds | latency |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {cost.params:,} | {cost.multiply_adds / 1e6:.1f} | {cost.latency_ratio:.2f} |"
+            for name, cost in costs.items()
+        ),
     ]
-    lines += ["", "| innovations | parameters | M multiply-adds | latency |", "|---|---|---|---|"]
-    lines += [
-        f"| {name} | {cost.params:,} | {cost.multiply_adds / 1e6:.1f} | {cost.latency_ratio:.2f} |"
-        for name, cost in costs.items()
-    ]
-    return "\n".join([*lines, ""])
 
 
 def plot(answers: Sequence[Answer], path: Path) -> None:
-    """Every gain's interval, with the claimed number beside it."""
+    """Every gain's interval, with the claimed number beside it; levels would need an axis of their own."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
     from matplotlib.lines import Line2D
 
-    gains = [each for each in answers if each.estimate is not None]
+    gains = [each for each in answers if each.estimate is not None and not each.is_level]
     figure, axes = plt.subplots(figsize=(9, 0.45 * len(gains) + 1.4), layout="constrained")
     for row, each in enumerate(reversed(gains)):
         found = each.estimate
@@ -82,12 +98,21 @@ def plot(answers: Sequence[Answer], path: Path) -> None:
     plt.close(figure)
 
 
+def _runs(runs: Sequence[Score] | None) -> str:
+    if not runs:
+        return ""
+    mean = sum(score.value for score in runs) / len(runs)
+    return f"{100 * mean:.2f} ({', '.join(f'{100 * score.value:.2f}' for score in runs)})"
+
+
 def _row(answer: Answer) -> str:
     found = answer.estimate
     if found is None:
-        return f"| {answer.claim} | {answer.where} | | {answer.finding} | **{answer.verdict}** | |"
+        return f"| {answer.claim} | {answer.where} | | {answer.finding} | **{answer.verdict}** | | |"
     measured = f"{found.points:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+    again = answer.replication
     return (
         f"| {answer.claim} | {answer.where} | {answer.claimed_points:+.1f} | {measured} | "
-        f"**{answer.verdict}**: {answer.finding} | {found.smallest_visible:.2f} |"
+        f"**{answer.verdict}**: {answer.finding} | {found.smallest_visible:.2f} | "
+        f"{'' if again is None else f'{again.points:+.2f} ({again.low:+.2f} to {again.high:+.2f})'} |"
     )

@@ -95,7 +95,12 @@ def run_cell(cell: Cell, *, data: Path, teacher: Path, folder: Path) -> dict[str
         "train/loss": fitted.history[-1]["loss"],
         "train/seconds": seconds,
     }
-    result = {"fingerprint": fingerprint, "config": config.model_dump(mode="json"), "metrics": metrics}
+    result = {
+        "fingerprint": fingerprint,
+        "config": config.model_dump(mode="json"),
+        "history": fitted.history,
+        "metrics": metrics,
+    }
     write_atomically(folder / RESULT, json.dumps(result, indent=1).encode())
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return metrics

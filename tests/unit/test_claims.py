@@ -7,7 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featherface.claims.ledger import Gain, cells_of, judge_count, judge_gain, read_ledger
+from featherface.claims.answers import Cost, answer
+from featherface.claims.ledger import (
+    Gain,
+    ModelClaim,
+    Network,
+    cells_of,
+    judge_count,
+    judge_gain,
+    judge_level,
+    read_ledger,
+)
 from featherface.claims.report import plot, to_markdown
 from featherface.claims.statistics import Estimate, Score, estimate
 from featherface.errors import ConfigError
@@ -58,6 +68,32 @@ def test_intervals_cover_the_truth_as_often_as_they_say(
     assert hits / trials >= 0.95 - 3 * 0.009
 
 
+def test_cells_that_scatter_a_quarter_more_than_the_others_lose_little_cover() -> None:
+    generator, hits, trials = np.random.default_rng(3), 0, 600
+    contrast = {"a": 1.0, "none": -1.0}
+    for _ in range(trials):
+        scores = experiment(generator, dict.fromkeys("bcdefg", 0.0), seed_noise=0.4, image_noise=0.3)
+        noisier = experiment(generator, {"none": 0.0, "a": 0.8}, seed_noise=0.5, image_noise=0.3)
+        found = estimate(scores | noisier, contrast)
+        hits += found.low <= 0.8 <= found.high
+    assert hits / trials >= 0.9
+
+
+def test_scatter_is_learnt_from_all_cells() -> None:
+    steady = [Score(0.7, np.full(NUM_DRAWS, 0.7))] * 2
+    scores = {
+        "a": [Score(0.71, np.full(NUM_DRAWS, 0.71)), Score(0.73, np.full(NUM_DRAWS, 0.73))],
+        "none": steady,
+        "other": steady,
+    }
+    found = estimate(scores, {"other": 1, "none": -1})
+    # By hand: residuals -2/3 and 2/3 of one, 1/3 and -1/3 of the others; 4/3 over two degrees of freedom.
+    assert found.points == pytest.approx(0)
+    assert found.seed_deviation == pytest.approx((2 * 4 / 3 / 2) ** 0.5)
+    # Two seeds, and Student's t with two degrees of freedom, 4.3027.
+    assert found.high == pytest.approx(4.3027 * (4 / 3 / 2) ** 0.5, rel=1e-4)
+
+
 def test_without_an_effect_hardly_ever_a_claim_of_a_whole_ledger_is_supported() -> None:
     generator, supported, trials = np.random.default_rng(1), 0, 400
     claims = [Gain(claim="", where="", points=0.8, contrast={name: 1, "none": -1}) for name in "abcde"]
@@ -93,9 +129,9 @@ def test_seeds_and_images_both_widen_the_interval_and_more_claims_too() -> None:
     assert seeds.high - seeds.points == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
     many = estimate({"a": wobbly, "none": [steady] * 3}, {"a": 1, "none": -1}, num_claims=10)
     assert many.high > seeds.high
-    with pytest.raises(ValueError, match="two seeds or more"):
+    with pytest.raises(ValueError, match=r"two seeds or more, .*of \[1\] seeds"):
         estimate({"a": [better], "none": [steady]}, {"a": 1, "none": -1})
-    with pytest.raises(ValueError, match="as many for each cell"):
+    with pytest.raises(ValueError, match=r"as many for each cell, got 2 cells of \[2, 3\] seeds"):
         estimate({"a": [better] * 2, "none": [steady] * 3}, {"a": 1, "none": -1})
 
 
@@ -154,8 +190,42 @@ def test_the_report_names_every_claim_and_draws_it(tmp_path: Path) -> None:
         judge_gain(name, gain, estimate(scores, gain.contrast, num_claims=len(ledger.gains)))
         for name, gain in ledger.gains.items()
     ]
-    text = to_markdown(answers, scores, {}, facts={"command": "featherface claims"})
+    measured = {"none": Cost(235_211, 537_000_000, 1.0), "all": Cost(235_211, 575_800_000, 1.25)}
+    text = to_markdown(answers, scores, measured, facts={"command": "featherface claims"})
+    assert "| all | 235,211 | 575.8 | 1.25 |" in text
+    assert "Costs" not in to_markdown(answers, scores, {}, facts={})
     for gain in ledger.gains.values():
         assert f"| {gain.claim} | {gain.where} | {gain.points:+.1f} |" in text
     plot(answers, tmp_path / "claims.png")
     assert (tmp_path / "claims.png").stat().st_size > 10_000
+
+
+def test_claims_about_finished_networks_are_judged_by_images_alone() -> None:
+    ledger = read_ledger(LEDGER)
+    generator = np.random.default_rng(4)
+    scores = experiment(generator, dict.fromkeys(ledger.cells, 0.0))
+    images = generator.normal(size=NUM_DRAWS)
+    networks: dict[Network, Score] = {
+        "shipped": Score(0.80, 0.80 + 0.02 * images),
+        "teacher": Score(0.86, 0.86 + 0.02 * images + 0.005 * generator.normal(size=NUM_DRAWS)),
+    }
+    found = {each.name: each for each in answer(ledger, scores, replications=scores, models=networks)}
+    ahead = found["student-over-teacher"].estimate
+    assert ahead is not None
+    assert ahead.points == pytest.approx(-6)
+    # Both see the same images: what these have in common cancels, three deviations of half a point stay.
+    assert 1 < ahead.high - ahead.points < 2
+    verdicts = {name: found[name].verdict for name in ("student-over-teacher", "student-reaches")}
+    assert verdicts == {"student-over-teacher": "refuted", "student-reaches": "refuted"}
+    assert found["teacher-reaches"].verdict == "inconclusive"
+    again = found["all-innovations"].replication
+    assert again == found["all-innovations"].estimate
+    assert "student-reaches" not in {each.name for each in answer(ledger, scores)}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(86, 88, "inconclusive"), (87, 89, "supported"), (85, 86.9, "refuted")]
+)
+def test_levels(low: float, high: float, verdict: str) -> None:
+    claim = ModelClaim(claim="87 %", where="line 1", points=87, model="teacher")
+    assert judge_level("a", claim, Estimate((low + high) / 2, low, high, 1.0, 0.0, 1)).verdict == verdict
