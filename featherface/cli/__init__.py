@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from featherface.cli import bundle, comparison, data, detection, pipeline, registry, team
+from featherface.cli import bundle, comparison, data, detect, detection, pipeline, registry, team
 from featherface.errors import FeatherFaceError
 
 # Newer versions of typer carry a copy of click of their own and do not export this base class.
@@ -30,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 pipeline.add_commands(app)
+detect.add_commands(app)
 detection.add_commands(app)
 comparison.add_commands(app)
 app.add_typer(data.app, name="data")

@@ -1,4 +1,4 @@
-"""`featherface detect`, `evaluate` and `score`: faces in pictures, and how good they are."""
+"""`featherface batch`, `evaluate` and `score`: faces in many pictures, and how good they are."""
 
 from __future__ import annotations
 
@@ -9,70 +9,14 @@ from typing import Annotated
 import typer
 
 from featherface.cli.flows import find_flow
-from featherface.cli.options import RUNNER, Runner
-
-CHAMPION = "models:/featherface@champion"
-MODEL_HELP = "An .onnx or .safetensors file, or models:/featherface@champion."
+from featherface.cli.options import MODEL, RUNNER, Runner, default_model
 
 
 def add_commands(app: typer.Typer) -> None:
     """Hang the commands on the application."""
-    app.command()(detect)
     app.command()(evaluate)
     app.command()(score)
     app.command()(batch)
-
-
-def detect(
-    source: Annotated[list[str], typer.Argument(help="Images, folders or globs.")],
-    model: Annotated[
-        str | None, typer.Option(help=f"{MODEL_HELP} Default: the weights that ship, else the champion.")
-    ] = None,
-    *,
-    score_threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Faces below this score are dropped.")
-    ] = 0.5,
-    image_size: Annotated[str, typer.Option(help="Long side in pixels, or 'original'.")] = "640",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON list instead of a line an image.")
-    ] = False,
-    save: Annotated[
-        Path | None, typer.Option(help="Write the pictures with their faces marked into this folder.")
-    ] = None,
-    crops: Annotated[Path | None, typer.Option(help="Write each face as a picture of its own.")] = None,
-    blurred: Annotated[
-        Path | None, typer.Option(help="Write the pictures with all faces made unrecognizable.")
-    ] = None,
-) -> int:
-    """Find the faces in pictures; a broken one is named at the end and stops no other (exit code 1)."""
-    from featherface.inference.batch import detect_files, expand_sources, parse_image_size
-    from featherface.inference.detector import FaceDetector
-    from featherface.inference.results import Faces
-
-    paths = expand_sources(source)
-    detector = FaceDetector(
-        model or default_model(), score_threshold=score_threshold, image_size=parse_image_size(image_size)
-    )
-    found, failures = [], []
-    for path, result in detect_files(detector, paths, save_dir=save, crops_dir=crops, blurred_dir=blurred):
-        if not isinstance(result, Faces):
-            failures.append(str(result))
-            continue
-        found.append(result.to_dict())
-        if not as_json:
-            typer.echo(f"{path}: {len(result)} face{'' if len(result) == 1 else 's'}")
-    if as_json:
-        typer.echo(json.dumps(found))
-    for what, folder in (
-        ("pictures with their faces marked", save),
-        ("faces cut out", crops),
-        ("pictures with blurred faces", blurred),
-    ):
-        if folder is not None and found:
-            typer.echo(f"{what} are in {folder}", err=True)
-    for failure in failures:
-        typer.echo(f"featherface: {failure}", err=True)
-    return 0 if not failures else 1 if found else 2
 
 
 def batch(
@@ -102,18 +46,9 @@ def batch(
     typer.echo(json.dumps(summary, indent=1))
 
 
-def default_model() -> str | None:
-    """None where weights ship with the package, else the champion of this folder's registry."""
-    from featherface.inference.loading import has_shipped_weights
-
-    return None if has_shipped_weights() else CHAMPION
-
-
 def evaluate(
     data: Annotated[Path, typer.Option(help="A data set in WIDER FACE layout.")],
-    model: Annotated[
-        str | None, typer.Option(help=f"{MODEL_HELP} Default: the weights that ship, else the champion.")
-    ] = None,
+    model: MODEL = None,
     split: Annotated[str, typer.Option(help="val, or train (COCO AP only).")] = "val",
     save_predictions: Annotated[
         Path | None, typer.Option(help="Keep the predictions in the benchmark's text format.")

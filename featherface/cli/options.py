@@ -20,7 +20,21 @@ class Runner(StrEnum):
     RAY = "ray"
 
 
+CHAMPION = "models:/featherface@champion"
+MODEL = Annotated[
+    str | None,
+    typer.Option(
+        help=f"An .onnx or .safetensors file, or {CHAMPION}. Default: what ships, else the champion."
+    ),
+]
 RUNNER = Annotated[Runner, typer.Option(help="Processes of this machine, or a cluster.")]
+
+
+def default_model() -> str | None:
+    """None where weights ship with the package, else the champion of this folder's registry."""
+    from featherface.inference.loading import has_shipped_weights
+
+    return None if has_shipped_weights() else CHAMPION
 
 
 def read_settings(changes: Sequence[str] | None, *, example: str) -> dict[str, Any]:

@@ -1,9 +1,11 @@
-"""Many files through one detector: sources expanded, broken files noted and passed over, pictures written."""
+"""Many files through one detector: sources expanded, broken ones noted and passed over, pictures written."""
 
 from __future__ import annotations
 
 import glob
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +16,7 @@ from featherface.imaging import write_image
 from featherface.inference.detector import FaceDetector
 from featherface.inference.results import Faces
 from featherface.inference.sources import images_in_folder
+from featherface.inference.video import FILM_SUFFIXES, FilmWriter, frames_per_second
 
 _BAR_FROM_FILES = 5
 
@@ -32,7 +35,7 @@ def parse_image_size(text: str) -> int | Literal["original"]:
 
 
 def expand_sources(sources: Iterable[str]) -> list[Path]:
-    """The image files that files, folders and globs name, in order, each once.
+    """The files that files, folders (their images) and globs name, in order, each once.
 
     Raises:
         DataError: one of them names nothing.
@@ -52,50 +55,113 @@ def expand_sources(sources: Iterable[str]) -> list[Path]:
     return list(found)
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """Where the pictures of a run go; None: nowhere. Folders are made when the first one comes."""
+
+    marked: Path | None = None
+    """Pictures and films with their faces marked, under their names, numbered where two share one."""
+    crops: Path | None = None
+    """Each face as a picture of its own, `<file>-1` the surest."""
+    blurred: Path | None = None
+    """Pictures and films with all faces made unrecognizable."""
+
+    def write_picture(self, name: str, faces: Faces) -> None:
+        """Write what is asked for of one picture.
+
+        Raises:
+            DataError: a folder cannot be written to.
+        """
+        if self.marked is not None:
+            faces.save(_made(self.marked) / name)
+        self.write_crops(name, faces)
+        if self.blurred is not None:
+            write_image(_made(self.blurred) / name, faces.blur())
+
+    def write_crops(self, name: str, faces: Faces) -> None:
+        """Write the faces alone."""
+        if self.crops is None:
+            return
+        for number, crop in enumerate(faces.crop(), start=1):
+            write_image(_made(self.crops) / f"{Path(name).stem}-{number}{Path(name).suffix}", crop)
+
+
 def detect_files(
-    detector: FaceDetector,
-    paths: Sequence[Path],
-    *,
-    save_dir: Path | None = None,
-    crops_dir: Path | None = None,
-    blurred_dir: Path | None = None,
-) -> Iterator[tuple[Path, Faces | ImageDecodeError]]:
-    """Detect the faces of each file in turn; one that is no image is handed on as its error.
+    detector: FaceDetector, paths: Sequence[Path], *, outputs: Outputs | None = None, every: int = 1
+) -> Iterator[tuple[str, Faces | DataError]]:
+    """Detect the faces of each picture, and of each frame of a film; a broken file is handed on as its error.
 
     Args:
         detector: finds the faces.
-        paths: image files.
-        save_dir: where the pictures with their faces marked go, under the files' names (numbered where two
-            share one).
-        crops_dir: where each face goes as a picture of its own, `<file>-1` the surest.
-        blurred_dir: where the pictures go with all faces made unrecognizable.
+        paths: pictures and films.
+        outputs: pictures to write.
+        every: only each so many-th frame of a film.
+
+    Returns:
+        Names (`<path>`, of a frame `<path>#<its number>`) with results.
     """
-    taken: set[str] = set()
-    for folder in (save_dir, crops_dir, blurred_dir):
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+    outputs, taken = outputs or Outputs(), set[str]()
     for path in tqdm(
-        paths, desc="detect", unit="image", disable=None if len(paths) >= _BAR_FROM_FILES else True
+        paths, desc="detect", unit="file", disable=None if len(paths) >= _BAR_FROM_FILES else True
     ):
+        name = _free_name(path, taken)
+        if path.suffix.lower() in FILM_SUFFIXES:
+            yield from _detect_film(detector, path, name, outputs, every)
+            continue
         try:
             faces = detector(path)
         except ImageDecodeError as error:
-            yield path, error
+            yield str(path), error
             continue
-        name = _free_name(path, taken)
-        if save_dir is not None:
-            faces.save(save_dir / name)
-        if crops_dir is not None:
-            for number, crop in enumerate(faces.crop(), start=1):
-                write_image(crops_dir / f"{Path(name).stem}-{number}{Path(name).suffix}", crop)
-        if blurred_dir is not None:
-            write_image(blurred_dir / name, faces.blur())
-        yield path, faces
+        outputs.write_picture(name, faces)
+        yield str(path), faces
+
+
+def _detect_film(
+    detector: FaceDetector, path: Path, name: str, outputs: Outputs, every: int
+) -> Iterator[tuple[str, Faces | DataError]]:
+    try:
+        rate = frames_per_second(path) / every
+        frames = iter(tqdm(detector.stream(path, every=every), desc=path.name, unit="frame", disable=None))
+        first = next(frames, None)
+    except DataError as error:
+        yield str(path), error
+        return
+    if first is None:
+        yield str(path), DataError(f"{path}: is a film without a frame that can be read")
+        return
+    films = {
+        draw: FilmWriter(_made(folder) / name, rate)
+        for draw, folder in ((Faces.plot, outputs.marked), (Faces.blur, outputs.blurred))
+        if folder is not None
+    }
+    try:
+        for number, faces in enumerate(chain([first], frames)):
+            outputs.write_crops(f"{Path(name).stem}-{number * every}.jpg", faces)
+            for draw, film in films.items():
+                film.write(draw(faces))
+            yield f"{path}#{number * every}", faces
+    except BaseException:
+        for film in films.values():
+            film.discard()
+        raise
+    for film in films.values():
+        film.close()
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made ({error.strerror or error})") from error
+    return folder
 
 
 def _free_name(path: Path, taken: set[str]) -> str:
-    # What we cannot encode (a .gif) becomes a PNG.
-    suffix = path.suffix.lower() if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"} else ".png"
+    # What we cannot encode becomes a PNG (a .gif) or an MP4 (a .mov).
+    given = path.suffix.lower()
+    suffix = ".mp4" if given in FILM_SUFFIXES else ".png"
+    suffix = given if given in {".jpg", ".jpeg", ".png", ".webp"} else suffix
     name, number = f"{path.stem}{suffix}", 1
     while name in taken:
         number += 1

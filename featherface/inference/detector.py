@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -19,8 +20,8 @@ from featherface.imaging import (
 from featherface.inference.backends import Backend
 from featherface.inference.loading import open_backend
 from featherface.inference.model_info import ModelInfo
-from featherface.inference.postprocess import postprocess
-from featherface.inference.results import Faces
+from featherface.inference.postprocess import merge_close_ups, postprocess
+from featherface.inference.results import Faces, Timing
 from featherface.inference.sources import (
     ImageSource,
     SingleSource,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 SourceT = TypeVar("SourceT", bound=SingleSource)
 
 _MIN_IMAGE_SIZE_PX = 32
+# Of the second look: at this size a face that fills the picture is one of the larger that the network learnt.
+_CLOSE_UP_SIZE_PX = 320
 
 
 class FaceDetector:
@@ -54,6 +57,8 @@ class FaceDetector:
         device: `cpu`, `cuda`, or `auto`: CUDA where there is one.
         backend: `onnx`, `torch`, or `auto`: what the model file is made for.
         num_threads: threads of the network; None leaves it to the backend.
+        close_ups: look a second time at a small copy, for faces that fill the picture: with large or original
+            sizes they are larger than anything the network looks for.
 
     Raises:
         ModelError: the model cannot be used; the message says why and what to do.
@@ -71,6 +76,7 @@ class FaceDetector:
         device: str = "auto",
         backend: str = "auto",
         num_threads: int | None = None,
+        close_ups: bool = False,
     ) -> None:
         _check_range("score_threshold", score_threshold, 0, 1)
         _check_range("iou_threshold", iou_threshold, 0, 1)
@@ -83,6 +89,7 @@ class FaceDetector:
         self.iou_threshold = iou_threshold
         self.max_faces = max_faces
         self.image_size = image_size
+        self.close_ups = close_ups
         self._backend = (
             open_backend(model, backend=backend, device=device, num_threads=num_threads)
             if model is None or isinstance(model, str | Path)
@@ -95,28 +102,31 @@ class FaceDetector:
         return self._backend.info
 
     @overload
-    def __call__(self, source: bytes | Image.Image | RgbImage) -> Faces: ...
+    def __call__(self, source: bytes | Image.Image | RgbImage, *, bgr: bool = ...) -> Faces: ...
     # A path may be a folder, which only its file system knows: mypy is told to trust the caller.
     @overload
-    def __call__(self, source: str | Path) -> Faces | Any: ...
+    def __call__(self, source: str | Path, *, bgr: bool = ...) -> Faces | Any: ...
     @overload
-    def __call__(self, source: list[SourceT] | tuple[SourceT, ...]) -> list[Faces]: ...
-    def __call__(self, source: SingleSource | list[SourceT] | tuple[SourceT, ...]) -> Faces | list[Faces]:
+    def __call__(self, source: list[SourceT] | tuple[SourceT, ...], *, bgr: bool = ...) -> list[Faces]: ...
+    def __call__(
+        self, source: SingleSource | list[SourceT] | tuple[SourceT, ...], *, bgr: bool = False
+    ) -> Faces | list[Faces]:
         """The faces of an image; a list of results for a list of images or a folder.
 
         Args:
-            source: a path, encoded bytes, a Pillow image, an (H, W, 3) uint8 RGB array, a list of these, or a
-                folder, whose images are taken in the order of their paths.
+            source: a path, encoded bytes, a Pillow image, an array of pixels (grey, RGB or RGBA, uint8 or
+                uint16), a list of these, or a folder, whose images are taken in the order of their paths.
+            bgr: arrays have blue first, as `cv2.imread` gives them.
 
         Raises:
             DataError: something that is no image, or a folder without one.
             ImageDecodeError: a file that cannot be read or is broken.
         """
         if isinstance(source, list | tuple):
-            return self._detect_all(describe_source(item) for item in source)
+            return self._detect_all(describe_source(item, bgr=bgr) for item in source)
         if isinstance(source, str | Path) and Path(source).is_dir():
             return self._detect_all(describe_source(path) for path in images_in_folder(Path(source)))
-        return self._detect_source(describe_source(source))
+        return self._detect_source(describe_source(source, bgr=bgr))
 
     def stream(self, source: str | Path | int, *, every: int = 1) -> Iterator[Faces]:
         """The faces of a film or a camera, frame by frame; memory does not grow with its length.
@@ -139,8 +149,24 @@ class FaceDetector:
             DataError: an array of another shape or type.
             ModelError: the network cannot run an input of this size.
         """
-        letterboxed = letterbox(check_rgb(image), None if self.image_size == "original" else self.image_size)
-        outputs = self._backend(to_network_input(letterboxed.image)[None])
+        return self._detect_timed(image)[0]
+
+    def _detect_timed(self, image: RgbImage) -> tuple[Detections, Timing]:
+        found, timing = self._look(check_rgb(image), self.image_size)
+        if not self.close_ups or (self.image_size != "original" and self.image_size <= _CLOSE_UP_SIZE_PX):
+            return found, timing
+        again, more = self._look(image, _CLOSE_UP_SIZE_PX)
+        long_side_px = max(image.shape[:2])
+        merged = merge_close_ups(found, again, long_side_px=long_side_px, max_faces=self.max_faces)
+        return merged, timing + more
+
+    def _look(self, image: RgbImage, image_size: int | Literal["original"]) -> tuple[Detections, Timing]:
+        started_s = time.perf_counter()
+        letterboxed = letterbox(image, None if image_size == "original" else image_size)
+        network_input = to_network_input(letterboxed.image)[None]
+        prepared_s = time.perf_counter()
+        outputs = self._backend(network_input)
+        answered_s = time.perf_counter()
         info = self._backend.info
         priors_cxcywh = make_priors(
             letterboxed.image.shape[:2], strides=info.strides, min_sizes_px=info.min_sizes_px
@@ -164,11 +190,20 @@ class FaceDetector:
         is_inside = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(
             axis=1
         )  # a box on the padding is cut to nothing
-        return Detections(boxes_xyxy[is_inside], found.scores[is_inside], landmarks_xy[is_inside])
+        kept = Detections(boxes_xyxy[is_inside], found.scores[is_inside], landmarks_xy[is_inside])
+        return kept, Timing(
+            read_ms=0.0,
+            prepare_ms=1000 * (prepared_s - started_s),
+            network_ms=1000 * (answered_s - prepared_s),
+            postprocess_ms=1000 * (time.perf_counter() - answered_s),
+        )
 
     def _detect_source(self, source: ImageSource) -> Faces:
+        started_s = time.perf_counter()
         image = source.read()
-        return Faces(self.detect(image), image_hw=(image.shape[0], image.shape[1]), source=source)
+        reading = Timing(read_ms=1000 * (time.perf_counter() - started_s))
+        found, timing = self._detect_timed(image)
+        return Faces(found, image_hw=(image.shape[0], image.shape[1]), source=source, timing=reading + timing)
 
     def _detect_all(self, sources: Iterable[ImageSource]) -> list[Faces]:
         # One by one: on a CPU a batch is no faster, and images of a folder rarely share a size.

@@ -46,6 +46,32 @@ class Face:
         }
 
 
+@dataclass(frozen=True)
+class Timing:
+    """Where the time of one image went, in milliseconds."""
+
+    read_ms: float = 0.0
+    """Reading and decoding; 0 for an array."""
+    prepare_ms: float = 0.0
+    """Scaling and the network's number format."""
+    network_ms: float = 0.0
+    postprocess_ms: float = 0.0
+    """Decoding boxes and dropping those that overlap."""
+
+    @property
+    def total_ms(self) -> float:
+        """All of it."""
+        return self.read_ms + self.prepare_ms + self.network_ms + self.postprocess_ms
+
+    def __add__(self, other: Timing) -> Timing:
+        return Timing(
+            self.read_ms + other.read_ms,
+            self.prepare_ms + other.prepare_ms,
+            self.network_ms + other.network_ms,
+            self.postprocess_ms + other.postprocess_ms,
+        )
+
+
 class Faces(Sequence[Face]):
     """The faces of one image, best first; an image without a face is a result of length 0.
 
@@ -53,9 +79,17 @@ class Faces(Sequence[Face]):
     is small, and one of an array draws on what the array holds by then.
     """
 
-    def __init__(self, detections: Detections, *, image_hw: tuple[int, int], source: ImageSource) -> None:
+    def __init__(
+        self,
+        detections: Detections,
+        *,
+        image_hw: tuple[int, int],
+        source: ImageSource,
+        timing: Timing | None = None,
+    ) -> None:
         self._detections = detections
         self._source = source
+        self.timing = timing or Timing()
         self.height, self.width = image_hw
 
     @property
@@ -93,7 +127,7 @@ class Faces(Sequence[Face]):
     def __getitem__(self, index: int | slice) -> Face | Faces:
         if isinstance(index, slice):
             part = Detections(self.boxes[index], self.scores[index], self.landmarks[index])
-            return Faces(part, image_hw=(self.height, self.width), source=self._source)
+            return Faces(part, image_hw=(self.height, self.width), source=self._source, timing=self.timing)
         return Face(self.boxes[index], float(self.scores[index]), self.landmarks[index])
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -91,6 +92,20 @@ def test_the_face_can_be_cut_out_turned_upright_and_blurred(portrait: Path, tmp_
     assert "faces cut out are in c" in done.stderr
     assert (tmp_path / "c" / "astronaut-1.png").is_file()
     assert (tmp_path / "b" / "astronaut.png").is_file()
+
+
+def test_a_face_that_fills_a_large_picture_is_found_when_asked(portrait: Path) -> None:
+    left, top, right, bottom = (int(value) for value in FACE_XYXY)
+    face = read_image(portrait)[top - 20 : bottom + 20, left - 20 : right + 20]
+    picture = cv2.resize(face, None, fx=14, fy=14, interpolation=cv2.INTER_CUBIC)
+    alone = FaceDetector(image_size="original")(picture)
+    assert not any(
+        overlap(box / 14, FACE_XYXY - np.tile((left - 20, top - 20), 2)) > 0.5 for box in alone.boxes
+    )
+    found = FaceDetector(image_size="original", close_ups=True)(picture)
+    is_face = [overlap(box / 14, FACE_XYXY - np.tile((left - 20, top - 20), 2)) > 0.5 for box in found.boxes]
+    assert is_face[0]
+    assert sum(is_face) == 1
 
 
 @pytest.mark.parametrize("level", [0, 32, 64, 128, 192, 255])

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from featherface.errors import DataError, FeatherFaceError, ImageDecodeError, ModelError, OptionError
-from featherface.imaging import MEAN_BGR, write_image
+from featherface.imaging import MEAN_BGR, decode_image, write_image
 from featherface.inference.backends import NetworkOutputs
 from featherface.inference.detector import FaceDetector
 from featherface.inference.model_info import ModelInfo
 from featherface.inference.results import Faces
+from featherface.inference.sources import as_rgb
 from featherface.models.priors import make_priors
 
 
@@ -170,9 +171,11 @@ def test_detect_gives_plain_arrays_to_the_evaluator(detector: FaceDetector) -> N
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (np.zeros((4, 4), dtype=np.uint8), r"got shape \(4, 4\)"),
-        (np.zeros((4, 4, 4), dtype=np.uint8), r"got shape \(4, 4, 4\)"),
-        (np.zeros((4, 4, 3), dtype=np.float32), "of float32"),
+        (np.zeros(4, dtype=np.uint8), r"got shape \(4,\)"),
+        (np.zeros((4, 4, 2), dtype=np.uint8), r"got shape \(4, 4, 2\)"),
+        (np.zeros((2, 4, 4, 3), dtype=np.uint8), r"got shape \(2, 4, 4, 3\)"),
+        (np.zeros((4, 4, 3), dtype=np.float32), "of float32; multiply by 255"),
+        (np.zeros((4, 4), dtype=np.bool_), "of bool"),
         (np.zeros((0, 4, 3), dtype=np.uint8), "at least one pixel"),
         (None, "got builtins.NoneType"),
         (42, "got builtins.int"),
@@ -182,6 +185,51 @@ def test_detect_gives_plain_arrays_to_the_evaluator(detector: FaceDetector) -> N
 def test_what_is_no_image_is_refused(detector: FaceDetector, source: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
         detector(source)
+
+
+def test_arrays_become_the_picture_that_a_file_of_them_would_be() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    assert as_rgb(rgb) is rgb
+    np.testing.assert_array_equal(as_rgb(rgb[:, :, ::-1], bgr=True), rgb)
+    np.testing.assert_array_equal(as_rgb(rgb.astype(np.uint16) * 257), rgb)
+    grey = rgb[:, :, 0]
+    for array in (grey, grey[:, :, None]):
+        np.testing.assert_array_equal(as_rgb(array), np.repeat(grey[:, :, None], 3, axis=2))
+    alpha = np.array([[0, 255, 128, 1, 254, 60, 200]] * 5, dtype=np.uint8)
+    rgba = np.dstack((rgb, alpha))
+    stream = BytesIO()
+    Image.fromarray(rgba).save(stream, format="PNG")
+    filed = decode_image(stream.getvalue(), "rgba.png")
+    assert np.abs(as_rgb(rgba).astype(int) - filed).max() <= 1, "white shows through, rounding aside"
+    bgra = np.dstack((rgb[:, :, ::-1], alpha))
+    np.testing.assert_array_equal(as_rgb(bgra, bgr=True), as_rgb(rgba))
+
+
+def test_blue_first_is_said_by_the_caller(detector: FaceDetector) -> None:
+    image = square_image()
+    image[:10, :10] = (200, 100, 0)
+    for faces in (detector(image[:, :, ::-1], bgr=True), detector([image[:, :, ::-1]], bgr=True)[0]):
+        np.testing.assert_array_equal(faces.boxes, detector(image).boxes)
+        np.testing.assert_array_equal(faces.image, image)
+
+
+def test_close_ups_are_looked_for_in_a_second_smaller_copy() -> None:
+    backend = WhiteSquares()
+    detector = FaceDetector(backend, image_size="original", close_ups=True)
+    large = detector(square_image((640, 960), (100, 100, 500, 500)))
+    assert [shape[2:] for shape in backend.seen_shapes] == [(640, 960), (224, 320)]
+    assert len(large) == 1, "seen by both looks, and once in the result"
+    small = detector(square_image((640, 960), (100, 100, 140, 140)))
+    np.testing.assert_allclose(small.boxes, [[100, 100, 140, 140]], atol=0.01)
+    FaceDetector(backend, image_size=320, close_ups=True)(square_image())
+    assert len(backend.seen_shapes) == 5, "no second look at what is small already"
+
+
+def test_the_time_of_each_part_is_told(detector: FaceDetector) -> None:
+    timing = detector(square_image()).timing
+    parts = (timing.read_ms, timing.prepare_ms, timing.network_ms, timing.postprocess_ms)
+    assert all(part > 0 for part in parts)
+    assert timing.total_ms == pytest.approx(sum(parts))
 
 
 def test_files_that_are_no_images_are_refused(detector: FaceDetector, tmp_path: Path) -> None:

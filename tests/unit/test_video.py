@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,7 +13,8 @@ import pytest
 
 from featherface import FaceDetector
 from featherface.errors import DataError, OptionError
-from featherface.inference.video import read_frames
+from featherface.imaging import write_image
+from featherface.inference.video import FilmWriter, frames_per_second, read_frames
 
 NUM_FRAMES = 9
 
@@ -64,3 +68,49 @@ def test_what_is_no_film_is_refused(tmp_path: Path) -> None:
         next(read_frames(tmp_path / "text.mp4"))
     with pytest.raises(OptionError, match="every must be 1 or more, got 0"):
         next(read_frames(tmp_path / "text.mp4", every=0))
+
+
+def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "featherface", "detect", *map(str, arguments)],
+        cwd=cwd, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_the_command_line_takes_films_and_pictures(film: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "grey.png", np.full((40, 60, 3), 99, dtype=np.uint8))
+    done = run(
+        film, "grey.png", "--every", 4, "--json-lines", "--save", "s", "--blurred", "b", "--csv", "t.csv",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [record["image"] for record in records] == [f"{film}#0", f"{film}#4", f"{film}#8", "grey.png"]
+    for folder in ("s", "b"):
+        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == ["film.mp4", "grey.png"]
+        frames = list(read_frames(tmp_path / folder / "film.mp4"))
+        assert [frame.shape for frame in frames] == [(64, 96, 3)] * 3
+    assert frames_per_second(tmp_path / "s" / "film.mp4") == pytest.approx(10 / 4)
+    assert (tmp_path / "t.csv").read_text().startswith("image,left,top,right,bottom,score,left_eye_x")
+
+
+def test_a_film_that_is_none_stops_no_other(film: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no film")
+    done = run("broken.mp4", film, "--save", "s", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "broken.mp4: cannot be opened as a film" in done.stderr
+    assert done.stdout.count("film.avi#") == NUM_FRAMES
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["film.mp4"]
+
+
+@pytest.mark.parametrize("size_wh", [(96, 64), (97, 65), (2, 2)])
+def test_a_film_appears_whole_or_not_at_all(tmp_path: Path, size_wh: tuple[int, int]) -> None:
+    width, height = size_wh
+    for name in ("kept", "dropped"):
+        writer = FilmWriter(tmp_path / f"{name}.mp4", 10)
+        writer.write(np.full((height, width, 3), 128, dtype=np.uint8))
+        assert not (tmp_path / f"{name}.mp4").exists()
+        (writer.close if name == "kept" else writer.discard)()
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.mp4"]
+    (frame,) = read_frames(tmp_path / "kept.mp4")
+    assert frame.mean() == pytest.approx(128, abs=4)
