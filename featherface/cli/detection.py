@@ -131,7 +131,7 @@ def evaluate(
     ] = "1",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Measure average precision: WIDER FACE easy, medium, hard (original size) and COCO; once an image."""
+    """Measure average precision: WIDER FACE easy, medium, hard (single scale, original size) and COCO."""
     from featherface.evaluation.report_page import check_reportable, write_page
     from featherface.evaluation.views import parse_scales
     from featherface.stages.evaluate import evaluate_model_file

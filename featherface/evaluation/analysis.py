@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from featherface.evaluation.ground_truth import WiderGroundTruth
 
 SETTING = "hard"
+# Of the operating points that are written down: steps of 0.01 for probabilities.
+_EVERY_NTH_POINT = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,7 @@ class Analysis:
     num_images: int
     """With at least one annotated face."""
     points: tuple[OperatingPoint, ...]
+    """By rising threshold."""
     recommended: OperatingPoint | None
     """The highest F1; None if no face is found at all."""
     few_false: OperatingPoint | None
@@ -82,7 +85,7 @@ class Analysis:
                 name: {"count": self.error_counts[name], "lost_precision": self.lost_precision[name]}
                 for name in ERROR_TYPES
             },
-            "operating_points": [point.to_dict() for point in self.points],
+            "operating_points": [point.to_dict() for point in self.points[::_EVERY_NTH_POINT]],
             "calibration": self.reliability
             and {
                 "expected_error": self.reliability.expected_error,

@@ -67,7 +67,7 @@ def plot_operating_points(analyses: Mapping[str, Analysis], path: Path | str) ->
     if analysis.recommended is not None:
         best = analysis.recommended
         left.axvline(best.threshold, color=TEXT, linewidth=1, linestyle="--")
-        left.annotate(f" {best.threshold:.2f}", (best.threshold, 0.02), color=TEXT, fontsize=9)
+        left.annotate(f" {best.threshold:.3f}", (best.threshold, 0.02), color=TEXT, fontsize=9)
     dress(left, title=f"{first} ({analysis.num_faces:,} faces of {SETTING})", x_label="score threshold")
     left.set_xlim(min(thresholds), max(thresholds))
     left.set_ylim(0, 1.01)

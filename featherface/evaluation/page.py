@@ -116,7 +116,7 @@ def evidence(analyses: Mapping[str, Mapping[str, Any]], pictures: Mapping[str, P
         pictures: files by kind, all of `PICTURES`.
     """
     first = next(iter(analyses.values()))
-    threshold = "any score" if first["recommended"] is None else f"{first['recommended']['threshold']:.2f}"
+    threshold = "any score" if first["recommended"] is None else f"{first['recommended']['threshold']:.3f}"
     return "".join(
         (
             picture("Precision and recall", pictures["precision_recall"]),
@@ -199,7 +199,7 @@ def _point_row(label: str, point: Mapping[str, float] | None) -> list[str]:
     if point is None:
         return [label, *["-"] * 5]
     shares = (_percent(point[name]) for name in ("precision", "recall", "f1"))
-    return [label, f"{point['threshold']:.2f}", *shares, f"{point['false_per_image']:.2f}"]
+    return [label, f"{point['threshold']:.3f}", *shares, f"{point['false_per_image']:.2f}"]
 
 
 def _percent(value: float | None) -> str:

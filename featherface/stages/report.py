@@ -22,8 +22,8 @@ AP_ROWS = (
     ("val/coco_ap", "COCO AP"),
     ("val/coco_ap50", "COCO AP50"),
 )
+THRESHOLD_ROW = ("val/recommended_threshold", "recommended score threshold (highest F1)")
 OPERATING_ROWS = (
-    ("val/recommended_threshold", "recommended score threshold (highest F1), %"),
     ("val/recommended_precision", "precision there"),
     ("val/recommended_recall", "recall there"),
     ("val/calibration_error_shown", "calibration error there"),
@@ -162,8 +162,9 @@ def metric_rows(summary: Mapping[str, Mapping[str, float]]) -> list[tuple[str, s
     """Label, student's and teacher's value as text; a dash where there is none."""
     student, teacher = summary["student"], summary["teacher"]
     rows = [(label, _with_bounds(student, key), _with_bounds(teacher, key)) for key, label in AP_ROWS]
+    rows += [_plain_row(*THRESHOLD_ROW, student, teacher)]
     rows += [(label, _percent(student.get(key)), _percent(teacher.get(key))) for key, label in OPERATING_ROWS]
-    return rows + [(label, _plain(student.get(key)), _plain(teacher.get(key))) for key, label in COST_ROWS]
+    return rows + [_plain_row(key, label, student, teacher) for key, label in COST_ROWS]
 
 
 def slice_rows(summary: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
@@ -204,6 +205,12 @@ def _with_bounds(metrics: Mapping[str, float], key: str) -> str:
     if low is None or high is None:
         return _percent(metrics.get(key))
     return f"{_percent(metrics.get(key))} ({_percent(low)} to {_percent(high)})"
+
+
+def _plain_row(
+    key: str, label: str, student: Mapping[str, float], teacher: Mapping[str, float]
+) -> tuple[str, str, str]:
+    return label, _plain(student.get(key)), _plain(teacher.get(key))
 
 
 def _plain(value: float | None) -> str:

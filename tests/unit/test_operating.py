@@ -18,14 +18,14 @@ SCORES, IS_RIGHT = np.array([0.9, 0.8, 0.6, 0.4]), np.array([True, False, True, 
 
 def test_points_follow_from_counts() -> None:
     points = {p.threshold: p for p in operating_points(SCORES, IS_RIGHT, num_faces=4, num_images=10)}
-    assert len(points) == 101
+    assert len(points) == 1001
     assert (points[0.0].precision, points[0.0].recall) == (0.75, 0.75)
     assert (points[0.5].precision, points[0.5].recall) == (pytest.approx(2 / 3), 0.5)
     assert points[0.5].f1 == pytest.approx(4 / 7)
     assert points[0.5].false_per_image == 0.1
     # A score equal to the threshold is shown.
     assert points[0.9].recall == 0.25
-    assert (points[0.91].precision, points[0.91].recall, points[0.91].f1) == (1.0, 0.0, 0.0)
+    assert (points[0.901].precision, points[0.901].recall, points[0.901].f1) == (1.0, 0.0, 0.0)
 
 
 def test_best_point_has_the_highest_threshold_of_the_best_f1() -> None:
