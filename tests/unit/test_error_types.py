@@ -92,8 +92,8 @@ def test_misplaced_box_is_moved_onto_its_face_and_its_face_is_not_missed_besides
 
 
 def test_of_a_right_and_a_misplaced_box_on_one_face_the_surest_stays() -> None:
-    both = evidence((HALF_ON_SECOND, 0.9), (FACES[1], 0.5), (ASTRAY, 0.7), (HIT, 0.8))
-    # Mended: 0.9 right, 0.8 right, and 0.7 wrong after both; the box at 0.5 goes.
+    both = evidence((HALF_ON_SECOND, 0.9), (FACES[1], 0.8), (HIT, 0.1))
+    # The box at 0.8 goes: left there, it would be wrong before the face at 0.1.
     assert mended_precision(both, classify(both), (LOCALIZATION,)) == 1.0
 
 
@@ -103,6 +103,10 @@ def test_misplaced_box_on_a_face_that_does_not_count_is_removed_with_its_kind() 
     assert verdicts.counts()[LOCALIZATION] == 1
     assert not verdicts.has_misplaced_box.any()
     assert mended_precision(near_ignored, verdicts, (LOCALIZATION,)) == 1.0
+
+
+def test_misplaced_box_on_the_very_first_face_is_no_imagined_one() -> None:
+    assert classify(evidence(([12.0, 0, 20, 20], 0.9))).is_misplaced.tolist() == [True]
 
 
 @pytest.mark.parametrize(
