@@ -53,14 +53,37 @@ def evaluate(
     save_predictions: Annotated[
         Path | None, typer.Option(help="Keep the predictions in the benchmark's text format.")
     ] = None,
+    report_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", help="Write a page with curves, error types, thresholds, calibration, worst misses."
+        ),
+    ] = None,
+    *,
+    flip: Annotated[bool, typer.Option(help="Look at the mirror image too; named in every result.")] = False,
+    scales: Annotated[
+        str, typer.Option(help="Look at these scales, such as 0.5,1,2; named in every result.")
+    ] = "1",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Measure average precision: WIDER FACE easy, medium, hard (single scale, original size) and COCO."""
+    from featherface.evaluation.report_page import check_reportable, write_page
+    from featherface.evaluation.views import parse_scales
     from featherface.stages.evaluate import evaluate_model_file
 
+    if report_file is not None:
+        check_reportable(data, split)
     report = evaluate_model_file(
-        model or default_model(), data, split=split, save_predictions=save_predictions
+        model or default_model(),
+        data,
+        split=split,
+        flip=flip,
+        scales=parse_scales(scales),
+        save_predictions=save_predictions,
     )
+    if report_file is not None:
+        write_page(report_file, report, data, model=model or "the weights that ship")
+        typer.echo(f"the report is in {report_file}", err=True)
     typer.echo(json.dumps(report.to_dict()) if as_json else report.table())
     return 0
 
@@ -73,10 +96,15 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Score predictions on disk with the official WIDER FACE protocol."""
-    from featherface.evaluation.predictions import read_predictions
+    from featherface.evaluation.predictions import read_predictions, read_testing
     from featherface.evaluation.report import wider_table
     from featherface.evaluation.widerface import average_precision, load_ground_truth
 
     result = average_precision(read_predictions(predictions), load_ground_truth(ground_truth))
-    typer.echo(json.dumps(result.to_dict()) if as_json else wider_table(result))
+    testing = read_testing(predictions)
+    named = {} if testing is None else {"testing": testing}
+    if as_json:
+        typer.echo(json.dumps({**result.to_dict(), **named}))
+    else:
+        typer.echo("\n".join([*(f"testing: {each}" for each in named.values()), wider_table(result)]))
     return 0

@@ -28,6 +28,8 @@ BOX_DECIMALS = 3
 """Digits kept of a pixel, as the benchmark's own files do."""
 SCORE_DECIMALS = 9
 """Digits kept of a score: finer than float32 tells scores above 0.02 apart."""
+TESTING_FILE = "testing.txt"
+"""Beside the events where detections were not found at single scale: says how they were."""
 
 
 def to_rows(detections: Detections) -> npt.NDArray[np.float64]:
@@ -44,12 +46,15 @@ def to_rows(detections: Detections) -> npt.NDArray[np.float64]:
     return rows
 
 
-def write_predictions(directory: Path | str, predictions: Mapping[str, npt.NDArray[np.floating]]) -> None:
+def write_predictions(
+    directory: Path | str, predictions: Mapping[str, npt.NDArray[np.floating]], *, testing: str | None = None
+) -> None:
     """Write one file for each image; each appears complete or not at all, and reads back to the same numbers.
 
     Args:
         directory: made if it is not there; earlier predictions of the same images are replaced.
         predictions: for each image name `<event>/<image>` an (n, 5) array of x, y, width, height and score.
+        testing: how often the detector looked at an image, kept beside them; None: once, as it is.
 
     Raises:
         DataError: the folder holds predictions of other images (they would be judged together with these), a
@@ -69,6 +74,10 @@ def write_predictions(directory: Path | str, predictions: Mapping[str, npt.NDArr
             (directory / event).mkdir(parents=True, exist_ok=True)
         for name, rows in predictions.items():
             _write_atomically(directory / f"{name}.txt", _format(name.partition("/")[2], rows))
+        if testing is not None:
+            _write_atomically(directory / TESTING_FILE, f"{testing}\n")
+        else:
+            (directory / TESTING_FILE).unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{directory}: cannot be written ({error})") from error
 
@@ -90,6 +99,19 @@ def read_predictions(directory: Path | str) -> dict[str, npt.NDArray[np.float64]
     if not names:
         raise DataError(f"{directory}: holds no <event>/<image>.txt file")
     return {name: _read_file(directory / f"{name}.txt") for name in names}
+
+
+def read_testing(directory: Path | str) -> str | None:
+    """How the predictions of a folder were found, where they say that it was not at single scale.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    path = Path(directory) / TESTING_FILE
+    try:
+        return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as text ({error})") from error
 
 
 def save_archive(path: Path | str, predictions: Mapping[str, npt.NDArray[np.floating]]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from featherface.evaluation.slices import Slice
+from featherface.evaluation.views import SINGLE_SCALE, Views
 from featherface.evaluation.widerface import SETTINGS, WiderResult
 
 if TYPE_CHECKING:
@@ -36,11 +37,14 @@ class EvaluationReport:
     """The (N, 5, 2) landmarks of these rows, in pixels."""
     slices: tuple[Slice, ...] = ()
     """By height and by attribute."""
+    views: Views = SINGLE_SCALE
+    """How often the detector looked at an image; named in all that is written of it."""
 
     def metrics(self, split: str = "val") -> dict[str, float]:
         """Flat metrics for a tracker: `val/ap_easy`, ..., `val/ap_mean`, `val/coco_ap`, ..., `val/images`.
 
-        The time is not among them: it belongs to a benchmark on a quiet machine.
+        The time is not among them: it belongs to a benchmark on a quiet machine. What was not found at single
+        scale has names of its own, such as `val-flip-scales-0.5-1-2/ap_easy`: nobody can mix them up.
         """
         values: dict[str, float] = {}
         if self.wider is not None:
@@ -55,13 +59,15 @@ class EvaluationReport:
             "faces": float(self.faces),
             "detections": float(self.detections),
         }
-        return {f"{split}/{name}": value for name, value in values.items()}
+        prefix = split if self.views.is_plain else f"{split}-{self.views.slug}"
+        return {f"{prefix}/{name}": value for name, value in values.items()}
 
     def to_dict(self) -> dict[str, object]:
-        """One JSON object: `easy`, `medium`, `hard`, `mean` (null if not official), `images`, `coco_*`."""
+        """One JSON object: `easy` to `hard`, `mean` (null if not official), `testing`, `images`, `coco_*`."""
         wider = self.wider.to_dict() if self.wider is not None else dict.fromkeys((*SETTINGS, "mean"))
         return {
             **wider,
+            "testing": str(self.views),
             "images": self.images,
             "faces": self.faces,
             "detections": self.detections,
@@ -71,7 +77,8 @@ class EvaluationReport:
 
     def table(self) -> str:
         """Both protocols in percent, for a terminal."""
-        lines = [wider_table(self.wider)] if self.wider is not None else []
+        lines = [f"testing: {self.views}"]
+        lines += ["", wider_table(self.wider)] if self.wider is not None else []
         known = [name for name in _COCO_COLUMNS if name in self.coco]
         if known:
             lines += [
@@ -82,7 +89,7 @@ class EvaluationReport:
             "",
             f"{self.faces:,} faces to find, {self.detections:,} detections in {self.images:,} images",
         ]
-        return "\n".join(lines).lstrip("\n")
+        return "\n".join(lines)
 
 
 def wider_table(result: WiderResult) -> str:

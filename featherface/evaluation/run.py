@@ -23,6 +23,7 @@ from featherface.errors import DataError
 from featherface.evaluation.predictions import to_rows, write_predictions
 from featherface.evaluation.report import EvaluationReport
 from featherface.evaluation.slices import slices
+from featherface.evaluation.views import SINGLE_SCALE, Views
 from featherface.evaluation.widerface import (
     WiderGroundTruth,
     average_precision,
@@ -66,6 +67,7 @@ def evaluate_dataset(
     root: Path | str,
     *,
     split: Split = "val",
+    views: Views = SINGLE_SCALE,
     predictions_dir: Path | str | None = None,
     max_detections: int = 1000,
     show_progress: bool | None = None,
@@ -78,6 +80,7 @@ def evaluate_dataset(
         detect: RGB (H, W, 3) uint8 image to detections in its pixels; its score threshold should be low.
         root: the data set; its `ground_truth` folder is used for `val` if there is one.
         split: `val` or `train`; the latter has no official ground truth, so only COCO's numbers.
+        views: how often the detector looks at an image.
         predictions_dir: where to save the detections in the benchmark's format; None: nowhere.
         max_detections: best detections of an image that COCO's protocol judges.
         show_progress: a bar on stderr; None: only if that is a terminal.
@@ -94,6 +97,7 @@ def evaluate_dataset(
         detect,
         samples,
         ground_truth=ground_truth,
+        views=views,
         predictions_dir=predictions_dir,
         max_detections=max_detections,
         show_progress=show_progress,
@@ -105,6 +109,7 @@ def evaluate_detector(
     samples: Sequence[Sample],
     *,
     ground_truth: WiderGroundTruth | None,
+    views: Views = SINGLE_SCALE,
     predictions_dir: Path | str | None = None,
     max_detections: int = 1000,
     show_progress: bool | None = None,
@@ -118,7 +123,8 @@ def evaluate_detector(
         detect: RGB (H, W, 3) uint8 image to detections in its pixels.
         samples: annotated image files; each image once.
         ground_truth: official ground truth that holds all samples, or None: then COCO's numbers only.
-        predictions_dir: as in `evaluate_dataset`, like the arguments after it.
+        views: as in `evaluate_dataset`, like the arguments after it.
+        predictions_dir: see there.
         max_detections: see there.
         show_progress: see there.
 
@@ -132,6 +138,7 @@ def evaluate_detector(
         raise DataError("some images are listed twice; each must be judged once")
     if ground_truth is not None:
         ground_truth = restrict(ground_truth, names)  # before the long run, so that a misfit is told at once
+    detect = views.wrap(detect)
     metric = FaceAveragePrecision(max_detections=max_detections)
     predictions: dict[str, npt.NDArray[np.float64]] = {}
     landmarks: dict[str, npt.NDArray[np.float64]] = {}
@@ -149,7 +156,8 @@ def evaluate_detector(
         num_faces += int(np.count_nonzero(~is_ignored))
         metric.update(predictions[name], sample.annotation.boxes_xywh, is_ignored)
     if predictions_dir is not None:
-        write_predictions(predictions_dir, predictions)
+        testing = None if views.is_plain else str(views)
+        write_predictions(predictions_dir, predictions, testing=testing)
     coco = {name: float(value) for name, value in metric.compute().items()} if samples else {}
     return EvaluationReport(
         wider=None if ground_truth is None else average_precision(predictions, ground_truth),
@@ -161,6 +169,7 @@ def evaluate_detector(
         predictions=predictions,
         landmarks=landmarks,
         slices=slices(predictions, samples) if samples else (),
+        views=views,
     )
 
 

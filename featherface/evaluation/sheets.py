@@ -53,6 +53,8 @@ class SheetItem:
     """(N, 5) detections: x, y, width, height, score."""
     is_ignored: Mask | None = None
     """(G,) faces that need not be found; None: none."""
+    caption: str | None = None
+    """None: what was found, missed and imagined, and the name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +149,7 @@ def draw_sheet(
         y = _GAP_PX + row * (tile_h + _CAPTION_PX + _GAP_PX)
         matches = match_item(item, score_threshold=score_threshold, match_iou_threshold=match_iou_threshold)
         sheet[y : y + tile_h, x : x + tile_w] = _draw_tile(item, matches, tile_wh_px)
-        _write(sheet, _caption(item, matches), (x + 2, y + tile_h + 16), tile_w - 4)
+        _write(sheet, item.caption or _caption(item, matches), (x + 2, y + tile_h + 16), tile_w - 4)
     _draw_legend(sheet, height - _LEGEND_PX)
     return sheet
 

@@ -160,6 +160,8 @@ class Judgement:
 
     scores: FloatArray
     """(N,) stretched to [0, 1] over the whole set."""
+    given_scores: FloatArray
+    """(N,) as the detector gave them."""
     face_idx: npt.NDArray[np.int64]
     """(N,) the face that a detection overlaps most, -1 for one that overlaps none enough."""
     best_score: FloatArray
@@ -205,6 +207,7 @@ def judge(
     image_idx = np.repeat(np.arange(len(ground_truth.names)), np.diff(offsets))
     return Judgement(
         scores=scores,
+        given_scores=rows[:, 4],
         face_idx=face_idx,
         best_score=best_score,
         image_idx=image_idx,

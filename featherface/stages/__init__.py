@@ -83,8 +83,8 @@ _ALL = (
             Output(
                 names.EVALUATION_CURVE, "plot", "recall", ("easy", "medium", "hard"), "Precision over recall"
             ),
-            Output(names.EVALUATION_PLOT),
-            Output(names.EVALUATION_SHEET),
+            *(Output(path) for path in names.EVALUATION_PICTURES.values()),
+            Output(names.EVALUATION_ANALYSIS),
             Output(names.PREDICTIONS),
         ),
         code=(*_BASE, *_NETWORKS, *_IMAGES, "evaluation", "stages/evaluate.py"),
@@ -104,12 +104,12 @@ _ALL = (
         inputs=(
             names.EVALUATION_METRICS,
             names.EXPORT_METRICS,
-            names.EVALUATION_PLOT,
-            names.EVALUATION_SHEET,
+            names.EVALUATION_ANALYSIS,
+            *names.EVALUATION_PICTURES.values(),
             names.VALIDATION_PLOT,
         ),
         outputs=(Output(names.REPORT_HTML), Output(names.MODEL_CARD), Output(names.REPORT_METRICS, "metric")),
-        code=(*_BASE, "stages/report.py"),
+        code=(*_BASE, "evaluation/page.py", "stages/report.py"),
     ),
 )
 

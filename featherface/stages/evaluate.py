@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -12,32 +11,29 @@ import numpy as np
 from featherface.config import DataConfig, EvaluateConfig
 from featherface.data.widerface import Sample, Split, open_widerface
 from featherface.errors import DataError, OptionError
+from featherface.evaluation.analysis import analyze
 from featherface.evaluation.bootstrap import Interval, ap_differences, ap_intervals
 from featherface.evaluation.landmarks import landmark_errors
-from featherface.evaluation.plots import plot_precision_recall
+from featherface.evaluation.pictures import draw_pictures
 from featherface.evaluation.report import EvaluationReport
 from featherface.evaluation.run import (
     GROUND_TRUTH_DIR,
     detector_for,
     evaluate_dataset,
-    ignored_faces,
 )
-from featherface.evaluation.sheets import SheetItem, draw_sheet, worst_first
+from featherface.evaluation.views import SINGLE_SCALE, Views
 from featherface.evaluation.widerface import (
     SETTINGS,
     WiderResult,
-    image_key,
     load_ground_truth,
     restrict,
 )
-from featherface.imaging import read_image, write_image
 from featherface.inference.weights import load_model
 from featherface.models.complexity import count_multiply_adds, count_parameters
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
 
 RECALL_POINTS = 101
-SHEET_IMAGES = 16
 COUNTED_AT = (640, 640)
 
 
@@ -62,15 +58,21 @@ def run(data: DataConfig, evaluate: EvaluateConfig, *, workspace: Workspace) -> 
     samples = open_widerface(root, "val", missing="skip")
     metrics["student"] |= _landmark_metrics(samples, reports["student"], reports["teacher"])
     ground_truth = restrict(load_ground_truth(root / GROUND_TRUTH_DIR), list(reports["student"].predictions))
+    analyses = {who: analyze(report.predictions, ground_truth) for who, report in reports.items()}
     for who, report in reports.items():
         metrics[who] |= _bounds("val/ap_{}", ap_intervals(report.predictions, ground_truth))
+        metrics[who] |= analyses[who].metrics()
     gain = ap_differences(reports["student"].predictions, reports["teacher"].predictions, ground_truth)
     metrics["student"] |= _bounds("val/ap_{}_over_teacher", gain)
     workspace.write_json(names.EVALUATION_METRICS, metrics)
     workspace.write_text(names.EVALUATION_CURVE, _curve_csv(results["student"]))
-    plot_precision_recall(results, workspace.path(names.EVALUATION_PLOT))
-    write_image(
-        workspace.path(names.EVALUATION_SHEET), draw_sheet(_worst_images(reports["student"], samples))
+    workspace.write_json(names.EVALUATION_ANALYSIS, {who: each.to_dict() for who, each in analyses.items()})
+    draw_pictures(
+        {kind: workspace.path(path) for kind, path in names.EVALUATION_PICTURES.items()},
+        reports,
+        analyses,
+        ground_truth=ground_truth,
+        samples=samples,
     )
     student, teacher = results["student"], results["teacher"]
     return StageResult(
@@ -85,28 +87,35 @@ def evaluate_model_file(
     *,
     split: str = "val",
     settings: EvaluateConfig | None = None,
+    flip: bool = False,
+    scales: Sequence[float] = SINGLE_SCALE.scales,
     save_predictions: Path | None = None,
 ) -> EvaluationReport:
-    """Judge a model file on a data set in WIDER FACE layout, single scale.
+    """Judge a model file on a data set in WIDER FACE layout, single scale unless it is told otherwise.
 
     Args:
         model: as of `FaceDetector`.
         root: the data set.
         split: `val` or `train`.
         settings: thresholds and image size.
+        flip: look at the mirror image too; the report names it, like the next.
+        scales: look at the image at these, over its own size.
         save_predictions: where the predictions go in the benchmark's text format.
 
     Raises:
         ModelError: the model cannot be used.
         DataError: the data set cannot be used.
+        OptionError: there is no such split, or a scale is out of range.
     """
     if split not in ("train", "val"):
         raise OptionError(f"split '{split}': allowed are train, val")
     settings = settings or EvaluateConfig()
+    views = Views(flip, tuple(scales), iou_threshold=settings.iou_threshold, max_faces=settings.max_faces)
     return evaluate_dataset(
         detector_for(model, settings).detect,
         root,
         split=cast("Split", split),
+        views=views,
         predictions_dir=save_predictions,
     )
 
@@ -139,20 +148,6 @@ def _bounds(name: str, intervals: Mapping[str, Interval]) -> dict[str, float]:
     """Ends of 95 % intervals over the images; the numbers themselves are among the metrics already."""
     bounds = {f"{name.format(setting)}_low": each.low for setting, each in intervals.items()}
     return bounds | {f"{name.format(setting)}_high": each.high for setting, each in intervals.items()}
-
-
-def _worst_images(report: EvaluationReport, samples: Sequence[Sample]) -> list[SheetItem]:
-    items = [
-        SheetItem(
-            name=sample.annotation.image,
-            load=partial(read_image, sample.path),
-            gt_boxes_xywh=sample.annotation.boxes_xywh,
-            rows=report.predictions[image_key(sample.annotation.image)],
-            is_ignored=ignored_faces(sample),
-        )
-        for sample in samples
-    ]
-    return worst_first(items)[:SHEET_IMAGES]
 
 
 def _cost(weights: Path) -> dict[str, float]:

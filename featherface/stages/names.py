@@ -12,6 +12,17 @@ EVALUATION_METRICS = "artifacts/evaluate/metrics.json"
 EVALUATION_CURVE = "artifacts/evaluate/precision_recall.csv"
 EVALUATION_PLOT = "artifacts/evaluate/precision_recall.png"
 EVALUATION_SHEET = "artifacts/evaluate/sheet.jpg"
+EVALUATION_PICTURES = {
+    "precision_recall": EVALUATION_PLOT,
+    "slices": "artifacts/evaluate/slices.png",
+    "errors": "artifacts/evaluate/errors.png",
+    "operating_points": "artifacts/evaluate/operating_points.png",
+    "calibration": "artifacts/evaluate/calibration.png",
+    "misses": "artifacts/evaluate/misses.jpg",
+    "false_detections": "artifacts/evaluate/false_detections.jpg",
+    "sheet": EVALUATION_SHEET,
+}
+EVALUATION_ANALYSIS = "artifacts/evaluate/analysis.json"
 PREDICTIONS = "artifacts/evaluate/predictions"
 ONNX_FILE = "artifacts/export/featherface.onnx"
 EXPORT_METRICS = "artifacts/export/metrics.json"

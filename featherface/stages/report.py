@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from featherface.config import DataConfig, DistillConfig, ModelConfig, TeacherConfig
+from featherface.evaluation import page
+from featherface.evaluation.page import INTERVALS_NOTE
 from featherface.files import sha256_of
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
@@ -21,6 +21,12 @@ AP_ROWS = (
     ("val/ap_mean", "mean AP"),
     ("val/coco_ap", "COCO AP"),
     ("val/coco_ap50", "COCO AP50"),
+)
+THRESHOLD_ROW = ("val/recommended_threshold", "recommended score threshold (highest F1)")
+OPERATING_ROWS = (
+    ("val/recommended_precision", "precision there"),
+    ("val/recommended_recall", "recall there"),
+    ("val/calibration_error_shown", "calibration error there"),
 )
 COST_ROWS = (
     ("model/params", "parameters"),
@@ -123,10 +129,6 @@ def model_card(
     return "\n".join(lines)
 
 
-INTERVALS_NOTE = (
-    "In brackets 95 % intervals over the images (1,000 draws): where the number would lie with other images "
-    "of the same kind. They do not cover another training."
-)
 SLICES_NOTE = (
     "AP in percent at an overlap of 0.5. Other faces than those of a row are ignored; false detections count "
     "in every row, so rows are for comparing networks, not for comparing faces. The last column is the mean "
@@ -160,7 +162,9 @@ def metric_rows(summary: Mapping[str, Mapping[str, float]]) -> list[tuple[str, s
     """Label, student's and teacher's value as text; a dash where there is none."""
     student, teacher = summary["student"], summary["teacher"]
     rows = [(label, _with_bounds(student, key), _with_bounds(teacher, key)) for key, label in AP_ROWS]
-    return rows + [(label, _plain(student.get(key)), _plain(teacher.get(key))) for key, label in COST_ROWS]
+    rows += [_plain_row(*THRESHOLD_ROW, student, teacher)]
+    rows += [(label, _percent(student.get(key)), _percent(teacher.get(key))) for key, label in OPERATING_ROWS]
+    return rows + [_plain_row(key, label, student, teacher) for key, label in COST_ROWS]
 
 
 def slice_rows(summary: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
@@ -203,6 +207,12 @@ def _with_bounds(metrics: Mapping[str, float], key: str) -> str:
     return f"{_percent(metrics.get(key))} ({_percent(low)} to {_percent(high)})"
 
 
+def _plain_row(
+    key: str, label: str, student: Mapping[str, float], teacher: Mapping[str, float]
+) -> tuple[str, str, str]:
+    return label, _plain(student.get(key)), _plain(teacher.get(key))
+
+
 def _plain(value: float | None) -> str:
     if value is None:
         return "-"
@@ -213,50 +223,19 @@ def _facts_table(facts: Mapping[str, str]) -> list[str]:
     return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())]
 
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-weight: 600; }
-.verdict { background: #eef4fb; border-left: 4px solid #2b6cb0; padding: .75rem 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; }
-td, th { padding: .3rem .9rem .3rem 0; text-align: left; border-bottom: 1px solid #e3e8ee; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; }
-img { max-width: 100%; border: 1px solid #e3e8ee; }
-"""
-
-
 def _page(
     summary: Mapping[str, Mapping[str, float]], facts: Mapping[str, str], verdict: str, workspace: Workspace
 ) -> str:
-    fact_rows = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in facts.items()
+    pictures = {kind: workspace.root / path for kind, path in names.EVALUATION_PICTURES.items()}
+    body = (
+        page.paragraph(f"{verdict[0].upper()}{verdict[1:]}.", kind="verdict"),
+        page.facts(facts),
+        page.paragraph(f"AP in percent. {INTERVALS_NOTE}"),
+        page.table(metric_rows(summary), header=["metric", "student", "teacher"]),
+        "<h2>By what the face is like</h2>",
+        page.paragraph(SLICES_NOTE),
+        page.table(slice_rows(summary), header=["faces", "number", "student", "teacher", "landmarks"]),
+        page.evidence(workspace.read_json(names.EVALUATION_ANALYSIS), pictures),
+        page.picture("The data set", workspace.root / names.VALIDATION_PLOT),
     )
-    rows = "".join(
-        f"<tr><td>{html.escape(label)}</td><td class=n>{student}</td><td class=n>{teacher}</td></tr>"
-        for label, student, teacher in metric_rows(summary)
-    )
-    slices = "".join(
-        f"<tr><td>{html.escape(label)}</td>{''.join(f'<td class=n>{value}</td>' for value in values)}</tr>"
-        for label, *values in slice_rows(summary)
-    )
-    pictures = "".join(
-        f"<h2>{title}</h2><img alt='{title}' src='{_data_uri(workspace.root / path)}'>"
-        for title, path in (
-            ("Precision and recall", names.EVALUATION_PLOT),
-            ("Detections beside ground truth, worst images first", names.EVALUATION_SHEET),
-            ("The data set", names.VALIDATION_PLOT),
-        )
-    )
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>FeatherFace report</title><style>{STYLE}</style><h1>FeatherFace report</h1>"
-        f"<p class=verdict>{html.escape(verdict[0].upper() + verdict[1:])}.</p><table>{fact_rows}</table>"
-        f"<p>AP in percent. {html.escape(INTERVALS_NOTE)}</p>"
-        f"<table><tr><th>metric</th><th>student</th><th>teacher</th></tr>{rows}</table>"
-        f"<h2>By what the face is like</h2><p>{html.escape(SLICES_NOTE)}</p><table><tr><th>faces</th>"
-        f"<th>number</th><th>student</th><th>teacher</th><th>landmarks</th></tr>{slices}</table>{pictures}</html>\n"
-    )
-
-
-def _data_uri(path: Path) -> str:
-    kind = "png" if path.suffix == ".png" else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return page.document("FeatherFace report", "".join(body))
