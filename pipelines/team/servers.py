@@ -65,6 +65,7 @@ def prefect_server(team: Team) -> Service:
             # On another port than 4200 the pages are empty without it.
             "PREFECT_SERVER_UI_API_URL": f"{team.prefect_url}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_METRICS_ENABLED": "true",  # for Prometheus, at /api/metrics
         },
     )  # fmt: skip
 

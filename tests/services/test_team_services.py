@@ -136,6 +136,12 @@ def test_only_this_machine_can_reach_the_services(team: Team) -> None:
     assert listening == {"127.0.0.1"}
 
 
+def test_prometheus_can_ask_for_numbers(team: Team) -> None:
+    answer = httpx.get(f"{team.prefect_url}/api/metrics", timeout=20)
+    assert answer.status_code == 200
+    assert "# TYPE" in answer.text
+
+
 def test_no_password_is_told(team: Team, first_run: str) -> None:
     secrets = team.passwords.model_dump().values()
     for path in (team.path("secrets.yaml"), team.path("env.sh"), team.path("mlflow-users.ini")):
@@ -248,3 +254,19 @@ def test_a_run_whose_machine_died_is_known_and_goes_on(team: Team, prefect: Pref
     started = until(lambda: [each for each in prefect.runs_of("after-a-crash") if each["id"] not in seen], 60)
     finished = prefect.wait(started[0]["id"])
     assert finished["state_type"] == "COMPLETED", finished["state"]
+
+
+def test_a_push_without_its_store_is_said_and_can_be_repeated(team: Team, first_run: str) -> None:
+    gateway = running("s3-gateway", team.path("run"))
+    assert gateway is not None
+    gateway.kill()
+    gateway.wait(10)
+    image = next((team.workspace / "data").rglob("*train_00002.jpg"))
+    shutil.copy(next((team.workspace / "data").rglob("*train_00003.jpg")), image)
+    refused = featherface(team, "data", "push", cwd=team.workspace)
+    assert refused.returncode == 2
+    assert "dvc push" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert featherface(team, "team", "up", "--folder", str(team.folder)).returncode == 0
+    pushed = featherface(team, "data", "push", cwd=team.workspace)
+    assert pushed.returncode == 0, pushed.stderr
