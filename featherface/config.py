@@ -74,6 +74,14 @@ class AugmentConfig(Section):
     """Faces of which a crop leaves less are ignored: cut faces teach to find faces in parts of large ones."""
     flip_probability: Fraction = 0.5
     photometric_probability: Fraction = 0.5
+    rotation_probability: Fraction = 0.0
+    rotation_max_degrees: Annotated[float, Field(ge=0, le=45)] = 30.0
+    """Views are turned about their center by up to so much to either side."""
+    occlusion_probability: Fraction = 0.0
+    """Of each face from 16 px on: a part of it lies behind a patch (random erasing, arXiv:1708.04896)."""
+    grey_probability: Fraction = 0.0
+    degrade_probability: Fraction = 0.0
+    """Blur, noise or compression."""
 
 
 class LossConfig(Section):

@@ -7,15 +7,23 @@ also seen small; and faces that are cut in half become `is_ignored` instead of b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from math import cos, pi, sin
+from dataclasses import replace
+from math import ceil, cos, pi, sin
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from featherface.data.widerface import Annotation
+from featherface.data.harder_views import (
+    cover_faces,
+    degrade,
+    side_before_turning,
+    turn_faces,
+    turn_image,
+    without_colors,
+)
+from featherface.data.labeled import LabeledImage
 from featherface.imaging import MEAN_RGB, RgbImage
 
 if TYPE_CHECKING:
@@ -37,46 +45,6 @@ _RGB_TO_YIQ = np.asarray([_LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)
 _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
 
-@dataclass(frozen=True, eq=False)
-class LabeledImage:
-    """An image and its faces in its own pixels."""
-
-    image: RgbImage
-    """(H, W, 3)."""
-    boxes_xyxy: npt.NDArray[np.float32]
-    """(G, 4)."""
-    landmarks_xy: npt.NDArray[np.float32]
-    """(G, 5, 2); may lie outside the image; zeros where unknown."""
-    has_landmarks: npt.NDArray[np.bool_]
-    """(G,)."""
-    is_ignored: npt.NDArray[np.bool_]
-    """(G,) neither a face to learn nor background."""
-
-    def __len__(self) -> int:
-        return int(self.boxes_xyxy.shape[0])
-
-
-def label_image(
-    image: RgbImage, annotation: Annotation, *, scale_xy: tuple[float, float] = (1.0, 1.0)
-) -> LabeledImage:
-    """Join an image with its annotation; invalid faces are ignored, boxes without an area are left out.
-
-    Args:
-        image: (H, W, 3), the photograph or a resized copy of it.
-        annotation: in the pixels of the photograph.
-        scale_xy: pixels of `image` over pixels of the photograph.
-    """
-    has_area = (annotation.boxes_xywh[:, 2:] > 0).all(axis=1)
-    scale = np.asarray(scale_xy, dtype=np.float32)
-    return LabeledImage(
-        image=image,
-        boxes_xyxy=annotation.boxes_xyxy[has_area] * np.tile(scale, 2),
-        landmarks_xy=annotation.landmarks_xy[has_area] * scale,
-        has_landmarks=annotation.has_landmarks[has_area],
-        is_ignored=annotation.is_invalid[has_area],
-    )
-
-
 def augment(
     labeled: LabeledImage,
     generator: np.random.Generator,
@@ -86,7 +54,9 @@ def augment(
     min_face_px: float,
     extent: float = 1.0,
 ) -> LabeledImage:
-    """A random square view of `image_size_px`: crop and zoom, then colors, then mirror.
+    """A random square view of `image_size_px`: turn, crop and zoom, then colors, then mirror.
+
+    What has the probability 0 draws no random number, so that views stay as they were before it came.
 
     Args:
         labeled: the image and its faces; not changed.
@@ -99,6 +69,9 @@ def augment(
             large views are not mostly padding.
     """
     side, left, top = _draw_crop(labeled, generator, settings, extent)
+    degrees = 0.0
+    if settings.rotation_probability and generator.random() < settings.rotation_probability:
+        degrees = float(generator.uniform(-settings.rotation_max_degrees, settings.rotation_max_degrees))
     view = crop_and_resize(
         labeled,
         left=left,
@@ -106,9 +79,16 @@ def augment(
         side=side,
         size_px=image_size_px,
         min_visible_fraction=settings.min_visible_fraction,
+        degrees=degrees,
     )
+    if settings.occlusion_probability:
+        view = cover_faces(view, generator, settings.occlusion_probability)
     if generator.random() < settings.photometric_probability:
         view = replace(view, image=distort_colors(view.image, generator))
+    if settings.grey_probability and generator.random() < settings.grey_probability:
+        view = replace(view, image=without_colors(view.image))
+    if settings.degrade_probability and generator.random() < settings.degrade_probability:
+        view = replace(view, image=degrade(view.image, generator))
     if generator.random() < settings.flip_probability:
         view = flip_horizontally(view)
     return ignore_small_faces(view, min_face_px)
@@ -142,6 +122,7 @@ def crop_and_resize(
     side: int,
     size_px: int,
     min_visible_fraction: float = 0.0,
+    degrees: float = 0.0,
 ) -> LabeledImage:
     """The square of `side` pixels at (left, top), resized; the mean color where it leaves the image.
 
@@ -157,8 +138,28 @@ def crop_and_resize(
         size_px: side of the view.
         min_visible_fraction: share of a face's box that must be in the view for it to be learnt. Who learns
             cut faces finds faces in parts of a large one.
+        degrees: by which the image is turned clockwise about the center of the square first.
     """
-    height, width = labeled.image.shape[:2]
+    if degrees:
+        center = (left + side / 2, top + side / 2)
+        # As much on both sides, so that both squares have one center.
+        margin = ceil(side * (side_before_turning(degrees) - 1) / 2)
+        wide = side + 2 * margin
+        around, _, _ = _cut(labeled.image, left - margin, top - margin, wide, round(size_px * wide / side))
+        image = turn_image(around, degrees, size_px)
+        scale_xy = np.full(2, size_px / side, dtype=np.float32)
+        offset_xy = -scale_xy * np.asarray([left, top], dtype=np.float32)
+        labeled = turn_faces(labeled, center, degrees)
+    else:
+        image, scale_xy, offset_xy = _cut(labeled.image, left, top, side, size_px)
+    return _move_faces(labeled, image, scale_xy, offset_xy, min_visible_fraction)
+
+
+def _cut(
+    source: RgbImage, left: int, top: int, side: int, size_px: int
+) -> tuple[RgbImage, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """A square of an image, resized, and where its pixels come to lie: scale and offset of x and y."""
+    height, width = source.shape[:2]
     scale = size_px / side
     # What is seen of the image, and where it comes to lie; whole pixels on both sides.
     x0, y0 = max(left, 0), max(top, 0)
@@ -168,7 +169,7 @@ def crop_and_resize(
     u0, v0 = round((x0 - left) * scale), round((y0 - top) * scale)
     u1, v1 = max(u0 + 1, round((x1 - left) * scale)), max(v0 + 1, round((y1 - top) * scale))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    seen = cv2.resize(labeled.image[y0:y1, x0:x1], (u1 - u0, v1 - v0), interpolation=interpolation)
+    seen = cv2.resize(source[y0:y1, x0:x1], (u1 - u0, v1 - v0), interpolation=interpolation)
     if seen.shape[:2] == (size_px, size_px):
         image = np.asarray(seen, dtype=np.uint8)
     else:
@@ -177,7 +178,7 @@ def crop_and_resize(
         image[v0:v1, u0:u1] = seen[: size_px - v0, : size_px - u0]
     scale_xy = np.asarray([(u1 - u0) / (x1 - x0), (v1 - v0) / (y1 - y0)], dtype=np.float32)
     offset_xy = np.asarray([u0, v0], dtype=np.float32) - np.asarray([x0, y0], dtype=np.float32) * scale_xy
-    return _move_faces(labeled, image, scale_xy, offset_xy, min_visible_fraction)
+    return image, scale_xy, offset_xy
 
 
 def distort_colors(image: RgbImage, generator: np.random.Generator) -> RgbImage:

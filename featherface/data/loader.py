@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from featherface.data.augment import LabeledImage, augment, label_image
+from featherface.data.augment import augment
+from featherface.data.labeled import LabeledImage, label_image
 from featherface.data.widerface import Sample
 from featherface.errors import DataError
 from featherface.imaging import STRIDE_MULTIPLE, read_image, resize_long_side, to_network_input

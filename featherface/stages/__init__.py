@@ -21,6 +21,8 @@ _TRAINING = (
     *_NETWORKS,
     *_IMAGES,
     "data/augment.py",
+    "data/harder_views.py",
+    "data/labeled.py",
     "data/loader.py",
     "losses",
     "parallel.py",

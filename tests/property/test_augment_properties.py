@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherface.config import AugmentConfig
-from featherface.data.augment import LabeledImage, augment, flip_horizontally
+from featherface.data.augment import augment, flip_horizontally
+from featherface.data.labeled import LabeledImage
 
 
 @st.composite
@@ -44,15 +45,25 @@ def test_mirror_of_the_mirror_is_the_image(labeled: LabeledImage) -> None:
     scales=st.tuples(st.floats(0.1, 3), st.floats(0.1, 3)).map(sorted),
     size_px=st.sampled_from([32, 64, 96]),
     min_face_px=st.floats(0, 12),
+    harder=st.sets(st.sampled_from(["rotation", "occlusion", "grey", "degrade"])),
 )
-def test_views_are_well_formed(
-    labeled: LabeledImage, seed: int, scales: list[float], size_px: int, min_face_px: float
+def test_views_are_well_formed(  # noqa: PLR0917 - hypothesis gives each by its name
+    labeled: LabeledImage,
+    seed: int,
+    scales: list[float],
+    size_px: int,
+    min_face_px: float,
+    harder: set[str],
 ) -> None:
     view = augment(
         labeled,
         np.random.default_rng(seed),
         image_size_px=size_px,
-        settings=AugmentConfig(crop_scale_min=scales[0], crop_scale_max=scales[1]),
+        settings=AugmentConfig(
+            crop_scale_min=scales[0],
+            crop_scale_max=scales[1],
+            **{f"{kind}_probability": 1.0 for kind in harder},
+        ),
         min_face_px=min_face_px,
     )
     assert view.image.shape == (size_px, size_px, 3)

@@ -9,14 +9,13 @@ import pytest
 
 from featherface.config import AugmentConfig
 from featherface.data.augment import (
-    LabeledImage,
     augment,
     crop_and_resize,
     distort_colors,
     flip_horizontally,
     ignore_small_faces,
-    label_image,
 )
+from featherface.data.labeled import LabeledImage, label_image
 from featherface.data.widerface import Annotation
 from featherface.imaging import MEAN_RGB
 

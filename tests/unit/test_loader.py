@@ -12,7 +12,7 @@ import torch
 
 from featherface.config import AugmentConfig
 from featherface.data import loader as loader_module
-from featherface.data.augment import LabeledImage
+from featherface.data.labeled import LabeledImage
 from featherface.data.loader import TrainingLoader, collate
 from featherface.data.widerface import Annotation, Sample
 from featherface.errors import DataError, ImageDecodeError
