@@ -40,6 +40,8 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
         ),
         (["pipeline", "--set", "distill.train.epochs"], "give KEY=VALUE, such as distill.train.epochs=80"),
         (["pipeline", "--student", "nosuch.safetensors"], "nosuch.safetensors: no such file"),
+        (["demo", "--out", "new", "--runtime", "nowhere"], "ort.wasm.bundle.min.mjs: cannot be read"),
+        (["demo", "--out", "new", "--model", "nosuch.onnx"], "nosuch.onnx: cannot be read"),
         (["trials", "nosuch.yaml", "--data", ".", "--teacher", "t"], "nosuch.yaml: cannot be read"),
     ],
 )
@@ -96,6 +98,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_starting_and_detecting_import_neither_torch_nor_mlflow_nor_prefect() -> None:
     code = (
         "import sys; import featherface.cli; from featherface.inference import batch, detector; "
+        "import featherface.demo.folder, featherface.demo.server; "
         "heavy = {'torch', 'mlflow', 'prefect', 'matplotlib', 'scipy'} & set(sys.modules); "
         "sys.exit(', '.join(heavy) or 0)"
     )
