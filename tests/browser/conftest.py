@@ -40,13 +40,19 @@ def served(server: ThreadingHTTPServer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of the demo on this machine; the runtime is that of the user's cache, or npm's."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo with the runtime of the user's cache, or npm's."""
     folder = tmp_path_factory.mktemp("demo") / "out"
     try:
         write_demo(folder)
     except DownloadError as error:
         pytest.skip(str(error))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(folder: Path) -> Iterator[str]:
+    """Where the demo is served."""
     yield from served(open_server(folder, 0))
 
 

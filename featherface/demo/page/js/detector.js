@@ -12,7 +12,12 @@ function startWorker() {
 export function startDetector() {
   const worker = startWorker();
   const waiting = new Map();
-  const expect = (id) => new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
+  let broken = null;
+  const expect = (id) =>
+    new Promise((resolve, reject) => {
+      if (broken) reject(broken);
+      else waiting.set(id, { resolve, reject });
+    });
   worker.addEventListener("message", ({ data: { id, result, error } }) => {
     const { resolve, reject } = waiting.get(id);
     waiting.delete(id);
@@ -20,8 +25,9 @@ export function startDetector() {
     else reject(new Error(error));
   });
   worker.addEventListener("error", (event) => {
-    const reason = event.message || "its files cannot be loaded, or this browser is too old for module workers";
-    for (const { reject } of waiting.values()) reject(new Error(reason));
+    const unknown = "its files cannot be loaded, or this browser is too old for module workers";
+    broken = new Error(event.message || unknown);
+    for (const { reject } of waiting.values()) reject(broken);
     waiting.clear();
   });
   let nextId = 0;

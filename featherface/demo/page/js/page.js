@@ -35,6 +35,7 @@ function show() {
 /** Find the faces of a picture and show both; false if something newer came in between. */
 async function look(open) {
   const mine = ++turn;
+  await detector.ready;
   const started = performance.now();
   const picture = await open();
   const found = await detector.detect(await picture.pixels(), longSide());
@@ -108,7 +109,8 @@ async function download() {
   link.href = URL.createObjectURL(content);
   link.download = `${stem}-${byId("blur").checked ? "blurred" : "faces"}.${suffix}`;
   link.click();
-  URL.revokeObjectURL(link.href);
+  // Not at once: some browsers read the content after the click.
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 async function start() {
@@ -133,6 +135,7 @@ async function start() {
 
   const settings = await detector.ready;
   threshold.value = settings.score_threshold;
+  show();
   byId("terms").textContent = `Network ${settings.architecture}${settings.license && `; ${settings.license}`}.`;
   if (!shown) byId("count").textContent = "Ready";
 }
