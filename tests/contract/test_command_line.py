@@ -91,7 +91,7 @@ def test_empty_folder_has_no_images(capsys: pytest.CaptureFixture[str], tmp_path
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run_main(capsys, "--help")
     assert code == 0
-    for command in ("pipeline", "run", "detect", "evaluate", "score", "data", "registry"):
+    for command in ("pipeline", "run", "detect", "demo", "evaluate", "score", "data", "registry"):
         assert f"  {command} " in out
 
 
