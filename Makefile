@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 FOLDER ?= team
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run test test-all test-services soak lint types golden sync audit bench ui up down docs ship clean
+.PHONY: help setup run test test-all test-services test-browser soak lint types golden sync audit bench ui up down docs ship clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ test-services: $(STAMP)  ## what a team relies on, against real PostgreSQL, S3, 
 	test -x /usr/bin/radosgw -a -d /usr/lib/postgresql || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends postgresql ceph-mon ceph-mgr ceph-osd radosgw ceph-common; }
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dask,ray]"
 	pytest -m services tests/services
+
+test-browser: $(STAMP)  ## the page of `featherface demo` in Chromium, against Python; needs chromium and npm
+	$(BIN)/python -m pip install --quiet -c constraints.txt playwright
+	pytest tests/browser
 
 soak: $(STAMP)  ## kill the pipeline at a hundred random times; nothing may be lost
 	FEATHERFACE_SOAK_KILLS=100 pytest tests/e2e/test_failures.py -k random --timeout=14400

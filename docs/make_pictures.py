@@ -1,4 +1,4 @@
-"""Draw the pictures of the documents anew: detections in drawn scenes, pages of MLflow and Prefect.
+"""Draw the pictures of the documents anew: detections in drawn scenes, pages of MLflow, Prefect and the demo.
 
 Run it after `make run`; or as `python docs/make_pictures.py team`, while the services of `make up` run and
 have seen a retraining. Screenshots need Chromium and the Python package playwright; without them they stay
@@ -15,11 +15,15 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
 
 import cv2
 import numpy as np
 
 from featherface.data.synthetic_scenes import render_scene
+from featherface.demo.folder import write_demo
+from featherface.demo.server import open_server
 from featherface.imaging import write_image
 from featherface.inference.detector import FaceDetector
 from featherface.inference.drawing import draw_faces
@@ -62,10 +66,6 @@ def _fit(image: np.ndarray) -> np.ndarray:
 
 def screenshot_runs() -> None:
     """MLflow's own page of the experiment in headless Chromium."""
-    chromium = shutil.which("chromium")
-    if chromium is None or importlib.util.find_spec("playwright") is None:
-        sys.stderr.write("no Chromium or no playwright: the screenshot stays as it is\n")
-        return
     from playwright.sync_api import sync_playwright
 
     with socket.socket() as free:
@@ -89,7 +89,9 @@ def screenshot_runs() -> None:
     try:
         _wait_for(f"http://127.0.0.1:{port}/health")
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS
+            )
             page = browser.new_page(viewport={"width": 1760, "height": 760})
             page.goto(f"http://127.0.0.1:{port}/#/experiments/1/runs", wait_until="domcontentloaded")
             page.wait_for_timeout(PATIENCE_MS)
@@ -122,6 +124,42 @@ def screenshot_team(folder: Path) -> None:
         browser.close()
 
 
+def screenshot_demo() -> None:
+    """The page of `featherface demo`: a portrait on a desk, a drawn scene with blurred faces on a phone."""
+    from playwright.sync_api import sync_playwright
+    from skimage import data
+
+    desk = {"viewport": {"width": 1360, "height": 850}, "color_scheme": "light"}
+    phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "device_scale_factor": 2}
+    with TemporaryDirectory() as scratch, sync_playwright() as playwright:
+        folder, portrait = Path(scratch) / "demo", Path(scratch) / "portrait.png"
+        write_demo(folder)
+        write_image(portrait, data.astronaut())
+        with open_server(folder, 0) as server:
+            Thread(target=server.serve_forever, daemon=True).start()
+            address = f"http://127.0.0.1:{server.server_port}/"
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS
+            )
+            page = browser.new_page(**desk)
+            page.goto(address)
+            # A browser is fast from the second picture on, and the first would be an unfair time to show.
+            page.click("#sample")
+            page.wait_for_selector("#timing:visible")
+            page.set_input_files("#file", portrait)
+            page.wait_for_selector('#numbers:has-text("portrait")', state="attached")
+            page.screenshot(path=IMAGES / "demo.jpg", quality=88)
+            page = browser.new_page(**phone, is_mobile=True, has_touch=True)
+            page.goto(address)
+            page.tap("#sample")
+            page.wait_for_selector("#timing:visible")
+            page.tap("#blur")
+            page.evaluate("scrollTo(0, 0)")
+            page.screenshot(path=IMAGES / "demo-phone.jpg", quality=85)
+            browser.close()
+            server.shutdown()
+
+
 def _wait_for(url: str) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -139,4 +177,8 @@ if __name__ == "__main__":
         screenshot_team(Path(sys.argv[1]))
     else:
         draw_detections()
-        screenshot_runs()
+        if shutil.which("chromium") and importlib.util.find_spec("playwright"):
+            screenshot_runs()
+            screenshot_demo()
+        else:
+            sys.stderr.write("no Chromium or no playwright: the screenshots stay as they are\n")

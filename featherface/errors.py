@@ -21,5 +21,9 @@ class ModelError(FeatherFaceError):
     """Weights or an exported file that do not fit the network they were given to."""
 
 
+class DownloadError(FeatherFaceError):
+    """Something of other people's that cannot be had, or is not what was asked for."""
+
+
 class OptionError(FeatherFaceError, ValueError):
     """An argument of a public call outside what is allowed; names it, what was got and what fits."""

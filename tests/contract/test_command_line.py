@@ -40,6 +40,8 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
         ),
         (["pipeline", "--set", "distill.train.epochs"], "give KEY=VALUE, such as distill.train.epochs=80"),
         (["pipeline", "--student", "nosuch.safetensors"], "nosuch.safetensors: no such file"),
+        (["demo", "--out", "new", "--runtime", "nowhere"], "ort.wasm.bundle.min.mjs: cannot be read"),
+        (["demo", "--out", "new", "--model", "nosuch.onnx"], "nosuch.onnx: cannot be read"),
         (["trials", "nosuch.yaml", "--data", ".", "--teacher", "t"], "nosuch.yaml: cannot be read"),
     ],
 )
@@ -89,13 +91,14 @@ def test_empty_folder_has_no_images(capsys: pytest.CaptureFixture[str], tmp_path
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run_main(capsys, "--help")
     assert code == 0
-    for command in ("pipeline", "run", "detect", "evaluate", "score", "data", "registry"):
+    for command in ("pipeline", "run", "detect", "demo", "evaluate", "score", "data", "registry"):
         assert f"  {command} " in out
 
 
 def test_starting_and_detecting_import_neither_torch_nor_mlflow_nor_prefect() -> None:
     code = (
         "import sys; import featherface.cli; from featherface.inference import batch, detector; "
+        "import featherface.demo.folder, featherface.demo.server; "
         "heavy = {'torch', 'mlflow', 'prefect', 'matplotlib', 'scipy'} & set(sys.modules); "
         "sys.exit(', '.join(heavy) or 0)"
     )
