@@ -23,7 +23,7 @@ from featherface.inference.backends import info_of_module
 from featherface.models.build import build_model
 from featherface.models.complexity import count_multiply_adds, count_parameters
 from featherface.names import INNOVATIONS, Architecture, Innovation
-from featherface.trials.cell import PREDICTIONS, RESULT
+from featherface.trials.cell import PREDICTIONS, RESULT, is_finished
 from featherface.trials.plan import Cell
 
 COUNTED_AT = (640, 640)
@@ -58,7 +58,7 @@ def read_scores(cells: Sequence[Cell], *, folder: Path, data: Path) -> dict[str,
     )
     ground_truth = development_ground_truth(samples, scale=development.scale)
     for cell in cells:
-        if not (folder / cell.label / RESULT).is_file():
+        if not is_finished(folder / cell.label):
             raise DataError(f"{folder / cell.label}: is not finished; run the same command again")
         values, draws = ap_draws(
             read_predictions(folder / cell.label / PREDICTIONS), ground_truth, num_draws=NUM_DRAWS

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from featherface.data.splits import split_dev
-from featherface.data.widerface import open_widerface
+from featherface.data.widerface import Sample, open_widerface
 from featherface.distillation.student import StudentTraining
 from featherface.evaluation.development import development_ground_truth
 from featherface.evaluation.run import detector_for, evaluate_detector
@@ -29,7 +32,9 @@ PREDICTIONS = "predictions"
 
 
 def run_cell(cell: Cell, *, data: Path, teacher: Path, folder: Path) -> dict[str, float]:
-    """Train and judge one cell; a finished one is not run again, a killed one goes on.
+    """Train and judge one cell; what is finished is not done again, a killed training goes on.
+
+    Training and judging are remembered apart: looked at in another size, a student is not trained again.
 
     Args:
         cell: what to train.
@@ -44,14 +49,46 @@ def run_cell(cell: Cell, *, data: Path, teacher: Path, folder: Path) -> dict[str
         DataError: the data set cannot be used.
         ModelError: the teacher's weights cannot be used.
     """
-    fingerprint = _fingerprint(cell, data, teacher)
-    known = _read_result(folder, fingerprint)
-    if known is not None:
-        return known
-    config, train = cell.config, cell.config.distill.train
+    trained_by = _fingerprint_of_training(cell, data, teacher)
+    judged_by = _fingerprint_of_judging(cell, trained_by)
+    result = _read_result(folder)
+    if result.get("judged_by") == judged_by:
+        return dict(result["metrics"])
     rest, development = split_dev(
         open_widerface(data, "train"), fraction=cell.development.fraction, seed=cell.development.seed
     )
+    if result.get("trained_by") != trained_by or not (folder / WEIGHTS).is_file():
+        result = {
+            "trained_by": trained_by,
+            "config": cell.config.model_dump(mode="json"),
+            **_train(cell, rest, teacher=teacher, folder=folder, fingerprint=trained_by),
+        }
+        write_atomically(folder / RESULT, json.dumps(result, indent=1).encode())
+        (folder / "checkpoint.pt").unlink(missing_ok=True)
+    shutil.rmtree(folder / PREDICTIONS, ignore_errors=True)  # of another split, perhaps
+    settings = cell.config.evaluate.model_copy(update={"image_size": cell.development.image_size})
+    report = evaluate_detector(
+        detector_for(folder / WEIGHTS, settings).detect,
+        development,
+        ground_truth=development_ground_truth(development, scale=cell.development.scale),
+        predictions_dir=folder / PREDICTIONS,
+    )
+    kept = {name: value for name, value in result["metrics"].items() if not name.startswith("dev/")}
+    metrics = {**report.metrics("dev"), **kept}
+    result |= {"judged_by": judged_by, "metrics": metrics}
+    write_atomically(folder / RESULT, json.dumps(result, indent=1).encode())
+    return metrics
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the cell of this folder was trained and judged."""
+    return "judged_by" in _read_result(folder)
+
+
+def _train(
+    cell: Cell, samples: Sequence[Sample], *, teacher: Path, folder: Path, fingerprint: str
+) -> dict[str, Any]:
+    config, train = cell.config, cell.config.distill.train
     started = time.perf_counter()
     network = load_model(teacher)
     torch.manual_seed(train.seed)
@@ -61,13 +98,13 @@ def run_cell(cell: Cell, *, data: Path, teacher: Path, folder: Path) -> dict[str
         config.distill,
         network,
         initial=None if initial is None else load_model(initial),
-        batches=partial(first_batches, rest, train=train, min_face_px=config.data.min_face_px),
+        batches=partial(first_batches, samples, train=train, min_face_px=config.data.min_face_px),
         device=training_device(),
     )
     fitted = fit_detector(
         training.student,
         training.losses,
-        rest,
+        samples,
         train=train,
         min_face_px=config.data.min_face_px,
         auxiliary=training.adapters,
@@ -81,36 +118,20 @@ def run_cell(cell: Cell, *, data: Path, teacher: Path, folder: Path) -> dict[str
         architecture=config.model.architecture,
         innovations=config.model.innovations,
     )
-    settings = config.evaluate.model_copy(update={"image_size": cell.development.image_size})
-    report = evaluate_detector(
-        detector_for(folder / WEIGHTS, settings).detect,
-        development,
-        ground_truth=development_ground_truth(development, scale=cell.development.scale),
-        predictions_dir=folder / PREDICTIONS,
-    )
     metrics = {
-        **report.metrics("dev"),
         "model/params": float(count_parameters(training.student)),
         "model/multiply_adds_640": float(count_multiply_adds(training.student.cpu(), (640, 640))),
         "train/loss": fitted.history[-1]["loss"],
         "train/seconds": seconds,
     }
-    result = {
-        "fingerprint": fingerprint,
-        "config": config.model_dump(mode="json"),
-        "history": fitted.history,
-        "metrics": metrics,
-    }
-    write_atomically(folder / RESULT, json.dumps(result, indent=1).encode())
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
-    return metrics
+    return {"history": fitted.history, "metrics": metrics}
 
 
-def _fingerprint(cell: Cell, data: Path, teacher: Path) -> str:
+def _fingerprint_of_training(cell: Cell, data: Path, teacher: Path) -> str:
     annotations = data / "wider_face_split" / "wider_face_train_bbx_gt.txt"
     parts = [
-        cell.config.model_dump_json(include={"data", "model", "distill", "evaluate"}),
-        cell.development.model_dump_json(),
+        cell.config.model_dump_json(include={"data", "model", "distill"}),
+        cell.development.model_dump_json(include={"fraction", "seed"}),
         sha256_of(annotations) if annotations.is_file() else "",
         sha256_of(teacher),
     ]
@@ -119,9 +140,11 @@ def _fingerprint(cell: Cell, data: Path, teacher: Path) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _read_result(folder: Path, fingerprint: str) -> dict[str, float] | None:
+def _fingerprint_of_judging(cell: Cell, trained_by: str) -> str:
+    parts = [trained_by, cell.config.evaluate.model_dump_json(), cell.development.model_dump_json()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _read_result(folder: Path) -> dict[str, Any]:
     path = folder / RESULT
-    if not path.is_file():
-        return None
-    result = json.loads(path.read_text(encoding="utf-8"))
-    return dict(result["metrics"]) if result["fingerprint"] == fingerprint else None
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

@@ -101,6 +101,16 @@ def test_a_plan_is_run_once_and_its_cells_do_not_depend_on_each_other(tmp_path: 
     again = {path: path.stat().st_mtime_ns for path in stamps}
     assert {path.parent.name for path in stamps if stamps[path] != again[path]} == {"twin-seed2"}
     assert (tmp_path / "out/twin-seed2/student.safetensors").read_bytes() == weights
+    # Looked at in another size, students are judged again and not trained again.
+    write(plan, TINY.replace("image_size: 64, scale", "image_size: 96, scale"))
+    smaller = run_plan(plan, data=data, teacher=teacher, folder=tmp_path / "out")
+    assert "long side 96 px" in smaller
+    assert {path: path.stat().st_mtime_ns for path in stamps} == again
+    before = results["base-seed1"]["metrics"]
+    after = json.loads((tmp_path / "out/base-seed1/result.json").read_text())["metrics"]
+    assert after.keys() == before.keys()
+    assert after["train/seconds"] == before["train/seconds"]
+    assert after["dev/detections"] != before["dev/detections"]
 
 
 def test_table_gives_differences_with_their_interval(tmp_path: Path) -> None:
