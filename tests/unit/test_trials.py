@@ -106,11 +106,11 @@ def test_a_plan_is_run_once_and_its_cells_do_not_depend_on_each_other(tmp_path: 
     smaller = run_plan(plan, data=data, teacher=teacher, folder=tmp_path / "out")
     assert "long side 96 px" in smaller
     assert {path: path.stat().st_mtime_ns for path in stamps} == again
-    before = results["base-seed1"]["metrics"]
-    after = json.loads((tmp_path / "out/base-seed1/result.json").read_text())["metrics"]
-    assert after.keys() == before.keys()
-    assert after["train/seconds"] == before["train/seconds"]
-    assert after["dev/detections"] != before["dev/detections"]
+    before, after = results["base-seed1"], json.loads((tmp_path / "out/base-seed1/result.json").read_text())
+    assert after["trained_by"] == before["trained_by"]
+    assert after["judged_by"] != before["judged_by"]
+    assert after["metrics"].keys() == before["metrics"].keys()
+    assert after["metrics"]["train/seconds"] == before["metrics"]["train/seconds"]
 
 
 def test_table_gives_differences_with_their_interval(tmp_path: Path) -> None:
