@@ -29,13 +29,16 @@ _CODE_FILE = Path(__file__).with_name("pyfunc_model.py")
 _NOT_FOR_DETECTING = frozenset(
     [
         "bundles",
+        "claims",
         "cli",
         "comparison",
         "data",
+        "demo",
         "distillation",
         "evaluation",
         "export",
         "losses",
+        "monitoring",
         "profiles",
         "stages",
         "training",

@@ -194,6 +194,8 @@ def test_the_model_has_a_signature_for_any_image_size_and_answers_json(
     from mlflow.pyfunc.scoring_server import invocations
 
     save_pyfunc(onnx_path, tmp_path / "model")
+    carried = {path.name for path in (tmp_path / "model" / "code" / "featherface").iterdir() if path.is_dir()}
+    assert carried == {"inference", "models", "tracking"}, "what detecting needs of this package, and no more"
     model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
     (images,) = model.metadata.get_input_schema().inputs
     assert (images.name, images.type, images.shape) == ("images", np.dtype("uint8"), (-1, -1, -1, 3))
