@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from featherface.cli import bundle, comparison, data, detect, detection, pipeline, registry, team
+from featherface.cli import bundle, comparison, data, detect, detection, export, pipeline, registry, team
 from featherface.errors import FeatherFaceError
 
 # Newer versions of typer carry a copy of click of their own and do not export this base class.
@@ -33,6 +33,7 @@ pipeline.add_commands(app)
 detect.add_commands(app)
 detection.add_commands(app)
 comparison.add_commands(app)
+export.add_commands(app)
 app.add_typer(data.app, name="data")
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(registry.app, name="registry")
