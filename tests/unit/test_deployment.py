@@ -168,7 +168,7 @@ def test_int8_that_loses_too_much_is_not_written(
         }
 
     monkeypatch.setattr(deployment, "_judge", judge)
-    model, out = shutil.copy(made[0] / "featherface.onnx", tmp_path / "m.onnx"), tmp_path / "out"
+    model, out = Path(shutil.copy(made[0] / "featherface.onnx", tmp_path / "m.onnx")), tmp_path / "out"
     arguments = ["export", "--model", str(model), "--out", str(out), "--formats", "onnx-nms,int8"]
     with pytest.raises(SystemExit) as left:
         main([*arguments, "--data", str(data), "--calibration-images", "2", "--rounds", "1", "--json"])
@@ -186,6 +186,21 @@ def test_int8_that_loses_too_much_is_not_written(
     assert rows["onnx-nms"]["refused"] is None
     assert "| int8 | none: refused |" in (out / "exports.md").read_text()
     assert deployment._refusals({"onnx": {"mean": 0.8}, "int8": {"mean": 0.795}}, 0.01) == {}
+
+
+def test_without_data_all_that_can_be_made_is(
+    made: tuple[Path, ExportReport], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = Path(shutil.copy(made[0] / "featherface.onnx", tmp_path / "m.onnx")), tmp_path / "out"
+    with pytest.raises(SystemExit) as left:
+        main(["export", "--model", str(model), "--out", str(out), "--rounds", "1"])
+    assert not left.value.code
+    told, said = capsys.readouterr()
+    assert "| onnx | featherface.onnx | " in told
+    assert "| is the network | - | - | - | 1.00 (" in told
+    assert "left out, as what they need is not here: int8" in said
+    assert (out / "featherface.onnx").read_bytes() == model.read_bytes()
+    assert (out / "featherface-nms.onnx").is_file()
 
 
 def test_a_file_that_answers_differently_is_never_written(
