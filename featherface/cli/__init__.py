@@ -14,7 +14,18 @@ from typing import Any
 
 import typer
 
-from featherface.cli import bundle, comparison, data, demo, detect, detection, pipeline, registry, team
+from featherface.cli import (
+    bundle,
+    comparison,
+    data,
+    demo,
+    detect,
+    detection,
+    export,
+    pipeline,
+    registry,
+    team,
+)
 from featherface.errors import FeatherFaceError
 
 # Newer versions of typer carry a copy of click of their own and do not export this base class.
@@ -34,6 +45,7 @@ detect.add_commands(app)
 detection.add_commands(app)
 comparison.add_commands(app)
 demo.add_commands(app)
+export.add_commands(app)
 app.add_typer(data.app, name="data")
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(registry.app, name="registry")

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
 
 from featherface.errors import ModelError, OptionError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,12 @@ class LatencyReport:
         }
 
 
+Runner = Callable[["npt.NDArray[np.float32]"], object]
+"""Anything that takes (1, 3, H, W) network input: a backend, say."""
+
+
 def measure_latency(
-    models: Mapping[str, Path | str],
+    models: Mapping[str, Path | str | Runner],
     *,
     input_hw: tuple[int, int] = (640, 640),
     rounds: int = 30,
@@ -75,7 +83,7 @@ def measure_latency(
     a file fixes is kept, the others are `input_hw`. Preprocessing and decoding are not in the times.
 
     Args:
-        models: name to .onnx file.
+        models: name to .onnx file, or to a function of (1, 3, H, W) network input; its threads are its own.
         input_hw: height and width of the input in pixels.
         rounds: timed runs of each file.
         warmup_rounds: runs before, which are thrown away.
@@ -92,50 +100,58 @@ def measure_latency(
             f"{warmup_rounds}, and {num_threads} threads"
         )
     rng = np.random.default_rng(seed)
-    runs = {name: _Run(Path(path), input_hw, num_threads, rng) for name, path in models.items()}
+    runs: dict[str, Callable[[], object]] = {
+        name: (
+            partial(model, _noise((1, 3, *input_hw), rng))
+            if callable(model)
+            else _run_of_file(Path(model), input_hw, num_threads, rng)
+        )
+        for name, model in models.items()
+    }
     names = list(runs)
     times_ms: dict[str, list[float]] = {name: [] for name in names}
     for round_index in range(-warmup_rounds, rounds):
         for name in rng.permutation(names):
-            elapsed_ms = runs[name].time_ms()
+            elapsed_ms = _time_ms(runs[name])
             if round_index >= 0:
                 times_ms[name].append(elapsed_ms)
     latencies = {name: Latency.of(times) for name, times in times_ms.items()}
     return LatencyReport(latencies, input_hw, num_threads, rounds, times_ms)
 
 
-class _Run:
+def _run_of_file(
+    path: Path, input_hw: tuple[int, int], num_threads: int, rng: np.random.Generator
+) -> Callable[[], object]:
     """One file with its input, ready to be timed."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Idle threads that spin would take the core from the file whose turn it is.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no base but Exception
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(f"{path}: is no ONNX file that can be run: {reason}") from error
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
+        raise ModelError(
+            f"{path}: one float input (B, 3, H, W) is needed, got "
+            f"{[(item.name, item.type, item.shape) for item in inputs]}"
+        )
+    wanted = (1, 3, *input_hw)
+    shape = [
+        side if isinstance(side, int) else free for side, free in zip(inputs[0].shape, wanted, strict=True)
+    ]
+    return partial(session.run, None, {inputs[0].name: _noise(shape, rng)})
 
-    def __init__(
-        self, path: Path, input_hw: tuple[int, int], num_threads: int, rng: np.random.Generator
-    ) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = num_threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Idle threads that spin would take the core from the file whose turn it is.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors share no base but Exception
-            reason = str(error).strip().partition("\n")[0]
-            raise ModelError(f"{path}: is no ONNX file that can be run: {reason}") from error
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
-            raise ModelError(
-                f"{path}: one float input (B, 3, H, W) is needed, got "
-                f"{[(item.name, item.type, item.shape) for item in inputs]}"
-            )
-        wanted = (1, 3, *input_hw)
-        shape = [
-            side if isinstance(side, int) else free
-            for side, free in zip(inputs[0].shape, wanted, strict=True)
-        ]
-        noise = rng.integers(0, 256, size=shape).astype(np.float32)
-        self._feed = {inputs[0].name: noise - 114}
 
-    def time_ms(self) -> float:
-        start = time.perf_counter()
-        self._session.run(None, self._feed)
-        return (time.perf_counter() - start) * 1000
+def _noise(shape: Sequence[int], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    return rng.integers(0, 256, size=shape).astype(np.float32) - 114
+
+
+def _time_ms(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return (time.perf_counter() - start) * 1000

@@ -8,11 +8,6 @@ differ most there.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,20 +16,15 @@ import onnx
 import torch
 
 from featherface.errors import ModelError
+from featherface.export.tracing import EXAMPLE_SHAPE, Images, free_sides, innermost, quietly
 from featherface.files import write_atomically
-from featherface.imaging import STRIDE_MULTIPLE
 from featherface.inference.model_info import INPUT_NAME, OUTPUT_NAMES, ModelInfo
 from featherface.models.folding import fold_batch_norms
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 DEFAULT_OPSET: Final = 18
-# Small, for a fast trace; two different sides and a batch of two, so that none of the three is taken for
-# another or for the constant 1.
-_EXAMPLE_SHAPE = (2, 3, 2 * STRIDE_MULTIPLE, 3 * STRIDE_MULTIPLE)
-_MAX_SIDE_PX = 32_768
-_NOISY_LOGGERS = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
 
 
 def export_onnx(
@@ -77,63 +67,25 @@ def export_onnx(
     write_atomically(path, proto.SerializeToString(deterministic=True))
 
 
-class _Images(torch.nn.Module):
-    """Calls a detector with an argument of a known name, which the free sides are declared by."""
-
-    def __init__(self, detector: nn.Module) -> None:
-        super().__init__()
-        self.detector = detector
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        cls_logits, box_deltas, landmark_deltas = self.detector(images)
-        return cls_logits, box_deltas, landmark_deltas
-
-
 def _trace(model: nn.Module, opset: int, fixed_hw: tuple[int, int] | None) -> onnx.ModelProto:
-    blocks = _MAX_SIDE_PX // STRIDE_MULTIPLE
-    height, width = (torch.export.Dim(name, min=1, max=blocks) for name in ("blocks_high", "blocks_wide"))
-    free_sides = {0: torch.export.Dim("batch"), 2: STRIDE_MULTIPLE * height, 3: STRIDE_MULTIPLE * width}
-    with _quietly(), torch.no_grad():
+    with quietly(), torch.no_grad():
         try:
             program = torch.onnx.export(
-                _Images(model),
-                (torch.zeros(_EXAMPLE_SHAPE if fixed_hw is None else (1, 3, *fixed_hw)),),
+                Images(model),
+                (torch.zeros(EXAMPLE_SHAPE if fixed_hw is None else (1, 3, *fixed_hw)),),
                 dynamo=True,
                 opset_version=opset,
                 input_names=[INPUT_NAME],
                 output_names=list(OUTPUT_NAMES),
-                dynamic_shapes={"images": free_sides} if fixed_hw is None else None,
+                dynamic_shapes={INPUT_NAME: free_sides()} if fixed_hw is None else None,
                 verbose=False,
             )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError, TypeError) as error:
-            reason = _innermost(error)
+            reason = innermost(error)
             raise ModelError(f"the network cannot be exported to ONNX: {reason}") from error
     if program is None:  # the type of torch.onnx.export covers its old, file-writing form
         raise ModelError("the network cannot be exported to ONNX: the exporter gave nothing back")
     return program.model_proto
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep the exporter's progress and its own deprecations from the user; what fails still raises."""
-    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _innermost(error: BaseException) -> str:
-    """First line of the error that started it: the exporter wraps it in advice of many colored lines."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _anonymize(proto: onnx.ModelProto) -> None:

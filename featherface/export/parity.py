@@ -12,7 +12,7 @@ import numpy as np
 
 from featherface.errors import DataError, ModelError
 from featherface.imaging import RgbImage, letterbox, to_network_input
-from featherface.inference.backends import OnnxBackend, TorchBackend
+from featherface.inference.backends import Backend, OnnxBackend, TorchBackend
 from featherface.inference.model_info import OUTPUT_NAMES
 
 if TYPE_CHECKING:
@@ -69,23 +69,51 @@ def check_parity(
         ModelError: a difference above the tolerance, outputs that are not finite, or a broken file.
         DataError: no images.
     """
-    if not images:
-        raise DataError("parity needs at least one image to compare on, got none")
     # A copy: a backend moves its network and puts it in evaluation mode.
     reference = TorchBackend(copy.deepcopy(model), device="cpu")
     exported = OnnxBackend(onnx_path, device="cpu")
+    return compare_backends(
+        reference, exported, images, name=str(onnx_path), tolerance=tolerance, sizes_px=sizes_px
+    )
+
+
+def compare_backends(
+    reference: Backend,
+    exported: Backend,
+    images: Sequence[RgbImage],
+    *,
+    name: str,
+    tolerance: float = DEFAULT_TOLERANCE,
+    sizes_px: Sequence[int] = DEFAULT_SIZES_PX,
+) -> ParityReport:
+    """Compare what runs a network with what runs its export; see `check_parity`.
+
+    Args:
+        reference: the network.
+        exported: its export.
+        images: see there.
+        name: the export is called in errors.
+        tolerance: see there; infinite measures only.
+        sizes_px: see there.
+
+    Raises:
+        ModelError: see there.
+        DataError: no images.
+    """
+    if not images:
+        raise DataError("parity needs at least one image to compare on, got none")
     errors, scaled_errors = dict.fromkeys(OUTPUT_NAMES, 0.0), dict.fromkeys(OUTPUT_NAMES, 0.0)
     sizes_hw: set[tuple[int, int]] = set()
     batch_sizes: set[int] = set()
-    inputs = [batch for image in images for batch in _inputs(image, sizes_px)]
+    inputs = [batch for image in images for batch in network_inputs(image, sizes_px)]
     for batch in inputs:
         sizes_hw.add((batch.shape[2], batch.shape[3]))
         batch_sizes.add(batch.shape[0])
-        for name, expected, got in zip(OUTPUT_NAMES, reference(batch), exported(batch), strict=True):
+        for output, expected, got in zip(OUTPUT_NAMES, reference(batch), exported(batch), strict=True):
             difference = _difference(expected, got)
             scaled = difference / np.maximum(1, np.abs(expected))
-            errors[name] = float(np.maximum(errors[name], difference.max()))  # np.maximum keeps NaN
-            scaled_errors[name] = float(np.maximum(scaled_errors[name], scaled.max()))
+            errors[output] = float(np.maximum(errors[output], difference.max()))  # np.maximum keeps NaN
+            scaled_errors[output] = float(np.maximum(scaled_errors[output], scaled.max()))
     report = ParityReport(
         max_abs_error=errors,
         max_scaled_error=scaled_errors,
@@ -96,16 +124,16 @@ def check_parity(
     )
     if not report.worst <= tolerance:  # so that NaN is refused too
         listed = ", ".join(
-            f"{name} {error:.3g}, scaled {scaled_errors[name]:.3g}" for name, error in errors.items()
+            f"{output} {error:.3g}, scaled {scaled_errors[output]:.3g}" for output, error in errors.items()
         )
         raise ModelError(
-            f"{onnx_path}: differs from its network by more than {tolerance:g} ({listed}); do not deploy it "
+            f"{name}: differs from its network by more than {tolerance:g} ({listed}); do not deploy it "
             "unless the scaled differences show mere rounding: then raise the tolerance"
         )
     return report
 
 
-def _inputs(image: RgbImage, sizes_px: Sequence[int]) -> list[npt.NDArray[np.float32]]:
+def network_inputs(image: RgbImage, sizes_px: Sequence[int]) -> list[npt.NDArray[np.float32]]:
     """Network inputs (B, 3, H, W) of an image: alone, turned by 90 degrees, in a batch with its mirror."""
     inputs = []
     for size_px in sizes_px:

@@ -34,6 +34,7 @@ _NOT_FOR_DETECTING = frozenset(
         "comparison",
         "data",
         "demo",
+        "deployment",
         "distillation",
         "evaluation",
         "export",

@@ -1,0 +1,1 @@
+"""Files for deployment from one command, each checked by its outputs and by what it finds."""
