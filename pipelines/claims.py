@@ -27,7 +27,7 @@ from featherface.claims.validation import (
     validation_ground_truth,
 )
 from featherface.config import EvaluateConfig
-from featherface.errors import ModelError
+from featherface.errors import FeatherFaceError, ModelError
 from featherface.files import write_atomically
 from featherface.inference.loading import shipped_weights
 from featherface.tracking.connection import configure, tracking_uri
@@ -41,9 +41,14 @@ from pipelines.workspace_turn import workspace_turn
 
 logger = logging.getLogger(__name__)
 
+
 MODELS = "models"
 _RUN_ID = "run_id"
 _TRACKING_URI = "MLFLOW_TRACKING_URI"
+
+
+class ClaimsError(FeatherFaceError):
+    """Some trainings of a ledger failed; the others are kept."""
 
 
 @dataclass(frozen=True)
@@ -174,9 +179,20 @@ def _run_tasks(
     common = {"source": source, "teacher": teacher, "folder": folder}
     with task_runner(runner, workers) as pool:
         futures = [pool.submit(train_cell, {"cell": cell, "books": books, **common}) for cell in cells]
+        failures = []
         for number, (cell, future) in enumerate(zip(cells, futures, strict=True), start=1):
-            mean_ap = future.result()["dev/ap_mean"]
-            logger.info("[%d/%d] %s: mean AP %.2f", number, len(cells), cell.label, 100 * mean_ap)
+            try:
+                mean_ap = future.result()["dev/ap_mean"]
+            except Exception as error:  # noqa: BLE001 - of whatever kind: the other cells are worth finishing
+                failures.append(f"{cell.label}: {error}")
+                logger.warning("[%d/%d] %s failed: %s", number, len(cells), cell.label, error)
+            else:
+                logger.info("[%d/%d] %s: mean AP %.2f", number, len(cells), cell.label, 100 * mean_ap)
+        if failures:
+            raise ClaimsError(
+                f"{len(failures)} of {len(cells)} trainings failed ({failures[0]}); run the same command "
+                "again: it does only what is missing"
+            )
         if asked.models and validation_ground_truth(source.path) is not None:
             common["settings"] = cells[0].config.evaluate
             judged = [
