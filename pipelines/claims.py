@@ -209,13 +209,14 @@ def _conclude(asked: Ledger, cells: Sequence[Cell], source: DataSource, folder: 
         asked, scores, replications=replications, models=_model_scores(asked, folder, source.path)
     )
     minutes = minutes_of(cells, folder)
+    spent = asked.budgets[budget]
     facts = {
         "document": asked.document,
         "command": f"`featherface claims --budget {budget}`, commit `{git_sha(Path())[:10]}`",
         "data": f"version {source.version}; a development split of "
         f"{asked.development.fraction:.0%} of the training photographs"
         f"{'' if replications is None else '; the validation photographs, once'}",
-        "budget": f"{asked.budgets[budget].epochs} epochs, seeds {list(asked.budgets[budget].seeds)}; "
+        "budget": f"{spent.epochs} epoch(s) a cell, seeds {', '.join(map(str, spent.seeds))}; "
         f"{statistics.median(minutes):.1f} minutes a training, {sum(minutes):.0f} in all",
         "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "made": f"{datetime.now(tz=UTC):%Y-%m-%d}",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from featherface.claims.answers import Cost
 from featherface.claims.ledger import Answer
-from featherface.claims.statistics import Score
+from featherface.claims.statistics import Estimate, Score
 
 _COLORS = {"supported": "#2a7f3f", "refuted": "#b3312c", "inconclusive": "#7a7a7a"}
 PLOT_FILE = "claims.png"
@@ -109,10 +109,15 @@ def _row(answer: Answer) -> str:
     found = answer.estimate
     if found is None:
         return f"| {answer.claim} | {answer.where} | | {answer.finding} | **{answer.verdict}** | | |"
-    measured = f"{found.points:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+    number = ".2f" if answer.is_level else "+.2f"
     again = answer.replication
     return (
-        f"| {answer.claim} | {answer.where} | {answer.claimed_points:+.1f} | {measured} | "
+        f"| {answer.claim} | {answer.where} | {answer.claimed_points:{number}} | "
+        f"{_interval(found, number)} | "
         f"**{answer.verdict}**: {answer.finding} | {found.smallest_visible:.2f} | "
-        f"{'' if again is None else f'{again.points:+.2f} ({again.low:+.2f} to {again.high:+.2f})'} |"
+        f"{'' if again is None else _interval(again, number)} |"
     )
+
+
+def _interval(found: Estimate, number: str) -> str:
+    return f"{found.points:{number}} ({found.low:{number}} to {found.high:{number}})"

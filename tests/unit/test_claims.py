@@ -195,7 +195,7 @@ def test_the_report_names_every_claim_and_draws_it(tmp_path: Path) -> None:
     assert "| all | 235,211 | 575.8 | 1.25 |" in text
     assert "Costs" not in to_markdown(answers, scores, {}, facts={})
     for gain in ledger.gains.values():
-        assert f"| {gain.claim} | {gain.where} | {gain.points:+.1f} |" in text
+        assert f"| {gain.claim} | {gain.where} | {gain.points:+.2f} |" in text
     plot(answers, tmp_path / "claims.png")
     assert (tmp_path / "claims.png").stat().st_size > 10_000
 
@@ -218,6 +218,7 @@ def test_claims_about_finished_networks_are_judged_by_images_alone() -> None:
     verdicts = {name: found[name].verdict for name in ("student-over-teacher", "student-reaches")}
     assert verdicts == {"student-over-teacher": "refuted", "student-reaches": "refuted"}
     assert found["teacher-reaches"].verdict == "inconclusive"
+    assert "| 90.50 | 80.00 (" in to_markdown(list(found.values()), scores, {}, facts={})
     again = found["all-innovations"].replication
     assert again == found["all-innovations"].estimate
     assert "student-reaches" not in {each.name for each in answer(ledger, scores)}
