@@ -114,7 +114,8 @@ def _row(answer: Answer) -> str:
     return (
         f"| {answer.claim} | {answer.where} | {answer.claimed_points:{number}} | "
         f"{_interval(found, number)} | "
-        f"**{answer.verdict}**: {answer.finding} | {found.smallest_visible:.2f} | "
+        f"**{answer.verdict}**: {answer.finding} | "
+        f"{'' if answer.is_level else f'{found.smallest_visible:.2f}'} | "
         f"{'' if again is None else _interval(again, number)} |"
     )
 
