@@ -41,7 +41,6 @@ from pipelines.workspace_turn import workspace_turn
 
 logger = logging.getLogger(__name__)
 
-
 MODELS = "models"
 _RUN_ID = "run_id"
 _TRACKING_URI = "MLFLOW_TRACKING_URI"

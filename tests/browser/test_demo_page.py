@@ -307,6 +307,7 @@ def test_tab_and_space_choose_a_file(demo: Demo) -> None:
     demo.page.keyboard.press("Tab")
     demo.page.keyboard.press("Space")
     demo.page.wait_for_selector("#file[data-was-clicked]", state="attached")
+    assert demo.page.evaluate('document.getElementById("file").dataset.wasClicked') == "yes"
 
 
 def test_the_camera_shows_faces_as_in_a_mirror_and_stops(demo: Demo) -> None:
@@ -331,6 +332,7 @@ def test_a_camera_that_is_refused_is_explained(demo: Demo) -> None:
     )
     demo.page.click("#camera")
     demo.page.wait_for_selector('#message:has-text("The camera was not allowed")')
+    assert demo.page.is_visible("#message")
 
 
 def test_neither_page_nor_worker_can_reach_another_address(
@@ -356,6 +358,7 @@ def test_opened_from_disk_the_page_says_that_it_needs_a_server(browser: Any, fol
     page = browser.new_page()
     page.goto((folder / "index.html").as_uri())
     page.wait_for_selector('#late:has-text("from a server only, not as a file from disk")')
+    assert page.is_visible("#late")
     page.close()
 
 

@@ -116,7 +116,8 @@ def test_analysis_judges_at_the_recommended_threshold_and_leaves_ignored_faces_o
 )
 def test_hostile_predictions_are_analyzed_without_a_nan(rows: list[list[float]], num_faces: int) -> None:
     found = analysis_of(*rows, num_faces=num_faces)
-    json.dumps([found.to_dict(), found.metrics()], allow_nan=False)
+    text = json.dumps([found.to_dict(), found.metrics()], allow_nan=False)  # refuses a NaN
+    assert "NaN" not in text
 
 
 def test_scores_that_are_no_probabilities_have_points_but_no_calibration() -> None:
