@@ -82,6 +82,10 @@ class AugmentConfig(Section):
     grey_probability: Fraction = 0.0
     degrade_probability: Fraction = 0.0
     """Blur, noise or compression."""
+    sharpen_probability: Fraction = 0.0
+    """Enlarged photographs are soft; those that a detector is given mostly are not."""
+    mix_probability: Fraction = 0.0
+    """Two views laid over each other: only a teacher can say what faces are seen in them."""
 
 
 class LossConfig(Section):

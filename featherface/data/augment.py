@@ -18,6 +18,7 @@ import numpy.typing as npt
 from featherface.data.harder_views import (
     cover_faces,
     degrade,
+    sharpen,
     side_before_turning,
     turn_faces,
     turn_image,
@@ -89,6 +90,8 @@ def augment(
         view = replace(view, image=without_colors(view.image))
     if settings.degrade_probability and generator.random() < settings.degrade_probability:
         view = replace(view, image=degrade(view.image, generator))
+    if settings.sharpen_probability and generator.random() < settings.sharpen_probability:
+        view = replace(view, image=sharpen(view.image, generator))
     if generator.random() < settings.flip_probability:
         view = flip_horizontally(view)
     return ignore_small_faces(view, min_face_px)

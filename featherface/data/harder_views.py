@@ -1,4 +1,4 @@
-"""Views that few photographs show: turned heads, hidden parts, blur, compression, no colors.
+"""Views that few photographs show: turned heads, hidden parts, blur, compression, no colors, two at once.
 
 Each changes what is seen and keeps what is asked for: a covered face is still a face. All randomness comes
 from the generator.
@@ -28,6 +28,8 @@ _COVERED_SIDE = (0.3, 0.7)
 _BLUR_SIGMA_PX = (0.5, 2.0)
 _JPEG_QUALITY = (25, 80)
 _NOISE_DEVIATION = (3.0, 15.0)
+_SHARPEN_SIGMA_PX = (0.7, 1.5)
+_SHARPEN_AMOUNT = (0.3, 1.5)
 
 
 def turn_faces(labeled: LabeledImage, center_xy: tuple[float, float], degrees: float) -> LabeledImage:
@@ -117,6 +119,39 @@ def degrade(image: RgbImage, generator: np.random.Generator) -> RgbImage:
     quality = int(generator.integers(*_JPEG_QUALITY))
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), dtype=np.uint8)
+
+
+def sharpen(image: RgbImage, generator: np.random.Generator) -> RgbImage:
+    """Edges made steeper by a random amount (unsharp masking)."""
+    amount = float(generator.uniform(*_SHARPEN_AMOUNT))
+    blurred = cv2.GaussianBlur(image, (0, 0), float(generator.uniform(*_SHARPEN_SIGMA_PX)))
+    return np.asarray(cv2.addWeighted(image, 1 + amount, blurred, -amount, 0), dtype=np.uint8)
+
+
+def mix(view: LabeledImage, other: LabeledImage, generator: np.random.Generator) -> LabeledImage:
+    """Two views of one size laid over each other; the faces of both are ignored.
+
+    How well a face must still be seen to be one, nobody annotated: the places of the faces are left to a
+    teacher. What is background in both is background.
+
+    Args:
+        view: keeps at least half of the weight.
+        other: gets the rest.
+        generator: draws the weight, evenly.
+
+    Reference:
+        mixup, arXiv:1710.09412, with the teacher's answer to the mixture as the only label, as in Beyer et
+        al., "Knowledge distillation: a good teacher is patient and consistent", arXiv:2106.05237.
+    """
+    weight = float(generator.uniform(0.5, 1.0))
+    image = cv2.addWeighted(view.image, weight, other.image, 1 - weight, 0)
+    return LabeledImage(
+        image=np.asarray(image, dtype=np.uint8),
+        boxes_xyxy=np.concatenate((view.boxes_xyxy, other.boxes_xyxy)),
+        landmarks_xy=np.concatenate((view.landmarks_xy, other.landmarks_xy)),
+        has_landmarks=np.concatenate((view.has_landmarks, other.has_landmarks)),
+        is_ignored=np.ones(len(view) + len(other), dtype=np.bool_),
+    )
 
 
 def without_colors(image: RgbImage) -> RgbImage:

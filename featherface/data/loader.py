@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from featherface.data.augment import augment
+from featherface.data.harder_views import mix
 from featherface.data.labeled import LabeledImage, label_image
 from featherface.data.widerface import Sample
 from featherface.errors import DataError
@@ -159,17 +160,28 @@ class TrainingLoader:
     def _make_batch(self, order: np.ndarray, epoch: int, plan: _BatchPlan) -> Batch:
         indices = [int(order[place % len(order)]) for place in plan.places]
         views = [
-            augment(
-                self._read(index),
-                np.random.default_rng((self._seed, epoch, place)),
-                image_size_px=plan.size_px,
-                settings=self._augment_config,
-                min_face_px=self._min_face_px,
-                extent=plan.size_px / self._image_size_px,
-            )
+            self._view(index, np.random.default_rng((self._seed, epoch, place)), plan.size_px)
             for place, index in zip(plan.places, indices, strict=True)
         ]
         return collate(views, [self._samples[index].annotation.image for index in indices])
+
+    def _view(self, sample_idx: int, generator: np.random.Generator, size_px: int) -> LabeledImage:
+        view = self._view_of_one(sample_idx, generator, size_px)
+        mix_probability = self._augment_config.mix_probability
+        if mix_probability and generator.random() < mix_probability:
+            other = self._view_of_one(int(generator.integers(len(self._samples))), generator, size_px)
+            view = mix(view, other, generator)
+        return view
+
+    def _view_of_one(self, sample_idx: int, generator: np.random.Generator, size_px: int) -> LabeledImage:
+        return augment(
+            self._read(sample_idx),
+            generator,
+            image_size_px=size_px,
+            settings=self._augment_config,
+            min_face_px=self._min_face_px,
+            extent=size_px / self._image_size_px,
+        )
 
     def _read(self, sample_idx: int) -> LabeledImage:
         """The decoded photograph, shrunk; threads may decode the same one twice, which changes nothing."""

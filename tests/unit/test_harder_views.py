@@ -10,6 +10,8 @@ from featherface.data.augment import augment, crop_and_resize
 from featherface.data.harder_views import (
     cover_faces,
     degrade,
+    mix,
+    sharpen,
     side_before_turning,
     turn_faces,
     turn_image,
@@ -113,6 +115,28 @@ def test_worse_pictures_stay_the_picture() -> None:
         assert 0 < difference < 20
         seen.add(round(difference, 3))
     assert len(seen) > 10
+
+
+def test_sharp_edges_are_steeper_and_what_is_flat_stays() -> None:
+    ramp = np.tile(np.clip(np.arange(64) * 16 - 384, 64, 192), (64, 1))
+    image = np.repeat(ramp[:, :, None], 3, axis=2).astype(np.uint8)
+    sharp = sharpen(image, np.random.default_rng(0))
+    assert sharp.min() < 64
+    assert sharp.max() > 192
+    np.testing.assert_array_equal(sharp[:, :8], image[:, :8])
+    assert (image >= 64).all()
+
+
+def test_a_mixture_shows_both_views_and_asks_for_no_face() -> None:
+    dark, bright = np.full((32, 32, 3), 40, np.uint8), np.full((32, 32, 3), 240, np.uint8)
+    mixed = mix(
+        labeled(dark, [[1, 2, 9, 12]]), labeled(bright, [[20, 3, 30, 14]]), np.random.default_rng(3)
+    )
+    assert len(np.unique(mixed.image)) == 1
+    assert 40 < mixed.image[0, 0, 0] <= 140, "the first view keeps at least half of the weight"
+    np.testing.assert_array_equal(mixed.boxes_xyxy, [[1, 2, 9, 12], [20, 3, 30, 14]])
+    assert mixed.is_ignored.all()
+    assert (dark == 40).all()
 
 
 def test_without_colors_all_channels_are_one() -> None:

@@ -41,8 +41,14 @@ def samples(tmp_path: Path) -> list[Sample]:
 
 
 def make_loader(samples: list[Sample], **changes: object) -> TrainingLoader:
-    options = {"batch_size": 3, "image_size_px": 32, "seed": 7, "min_face_px": 2.0} | changes
-    return TrainingLoader(samples, augment_config=AugmentConfig(), **options)  # type: ignore[arg-type]
+    options = {
+        "batch_size": 3,
+        "image_size_px": 32,
+        "seed": 7,
+        "min_face_px": 2.0,
+        "augment_config": AugmentConfig(),
+    } | changes
+    return TrainingLoader(samples, **options)  # type: ignore[arg-type]
 
 
 def assert_equal(first: Batch, second: Batch) -> None:
@@ -125,6 +131,19 @@ def test_batches_do_not_depend_on_threads_prefetching_or_cache(
     for epoch in (0, 1):
         for one, other in zip(expected.batches(epoch), changed.batches(epoch), strict=True):
             assert_equal(one, other)
+
+
+def test_mixed_views_hold_the_faces_of_two_and_are_the_same_again(samples: list[Sample]) -> None:
+    plain = next(iter(make_loader(samples, batch_size=4).batches(0)))
+    settings = AugmentConfig(mix_probability=1.0)
+    mixed, again = (
+        next(iter(make_loader(samples, batch_size=4, augment_config=settings).batches(0))) for _ in range(2)
+    )
+    assert_equal(mixed, again)
+    assert (mixed.images != plain.images).any()
+    assert not mixed.targets.is_face.any()
+    num_ignored = mixed.targets.is_ignored.sum(dim=1)
+    assert (num_ignored >= (plain.targets.is_face | plain.targets.is_ignored).sum(dim=1)).all()
 
 
 def test_another_seed_gives_other_batches(samples: list[Sample]) -> None:
