@@ -211,7 +211,8 @@ def _third_of_memory() -> int:
 def collate(views: Sequence[LabeledImage], names: Sequence[str]) -> Batch:
     """One batch of views of one size; faces are padded with zeros to the view that has most."""
     height, width = views[0].image.shape[:2]
-    images = np.empty((len(views), 3, height, width), dtype=np.float32)
+    # In memory as training wants it, channels last: the step copies nothing, and the writes are in one run.
+    images = np.empty((len(views), height, width, 3), dtype=np.float32).transpose(0, 3, 1, 2)  # (B, 3, H, W)
     shape = (len(views), max(len(view) for view in views))
     gt_boxes_xyxy = np.zeros((*shape, 4), dtype=np.float32)
     gt_landmarks_xy = np.zeros((*shape, 5, 2), dtype=np.float32)

@@ -92,6 +92,7 @@ def test_batch_has_shapes_and_types_of_a_training_step(samples: list[Sample]) ->
     batch = next(make_loader(samples, batch_size=10).batches(0))
     num_faces = batch.targets.is_face.shape[1]
     assert batch.images.shape == (10, 3, 32, 32)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert batch.images.dtype == torch.float32
     assert 1 <= num_faces <= 3
     assert batch.targets.gt_boxes_xyxy.shape == (10, num_faces, 4)
