@@ -60,18 +60,22 @@ class FrozenTeacher:
 
 
 class FrozenStages:
-    """Run a copy of the first stages of the student's backbone, which do not learn."""
+    """Run a copy of the first stages of the student's backbone, which do not learn.
+
+    Like the teacher they compute in bfloat16, which halves their time; docs/experiments.md says what a student
+    notices of it.
+    """
 
     def __init__(self, stages: Sequence[nn.Module]) -> None:
         self._stages = [_frozen(stage) for stage in stages]
 
     def __call__(self, images: Tensor) -> list[Tensor]:
-        """The map of each stage, without a gradient."""
+        """The map of each stage in float32, without a gradient."""
         levels: list[Tensor] = []
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
             for stage in self._stages:
                 levels.append(stage(levels[-1] if levels else images))
-        return levels
+        return [level.float() for level in levels]
 
 
 def _as_float(levels: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
