@@ -22,7 +22,8 @@ from featherface.models.lowering import lower
 from featherface.models.neck import BiFPNRepeat, Fusion
 from featherface.names import ARCHITECTURES, INNOVATIONS
 
-SUBSETS = [subset for size in range(6) for subset in combinations(INNOVATIONS, size)]
+# None, each alone, and all but each; all together is the network itself.
+SUBSETS = [subset for size in (0, 1, 4) for subset in combinations(INNOVATIONS, size)]
 SHAPES = [(1, 3, 32, 32), (3, 3, 64, 96)]
 
 
@@ -62,9 +63,8 @@ def test_every_architecture_answers_the_same(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("subset", SUBSETS, ids=lambda subset: "+".join(subset) or "none")
-def test_every_subset_of_innovations_answers_the_same(subset: tuple[str, ...]) -> None:
-    if subset != INNOVATIONS:
-        assert_answers_alike(trained_looking("v2-ultra", subset), SHAPES)
+def test_subsets_of_innovations_answer_the_same(subset: tuple[str, ...]) -> None:
+    assert_answers_alike(trained_looking("v2-ultra", subset), SHAPES)
 
 
 def test_large_images_are_answered_the_same() -> None:
