@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featherface.models.attention import ChannelGate, Sharpen
-from featherface.models.innovations import DynamicWeightSharing, LowPass
+from featherface.models.innovations import DynamicWeightSharing, FeatureReuse, LowPass
+from featherface.models.layers import Levels
 from featherface.shapes import Float
 from featherface.structures import HeadOutputs
 
@@ -81,6 +82,31 @@ class LoweredLowPass(nn.Module):
         return smooth + x * self.outside.spread(self.outside(ones))
 
 
+class LoweredFeatureReuse(nn.Module):
+    """`FeatureReuse` on the three levels, their small matrices worked out together.
+
+    On a small input a step costs as much as it takes to call it.
+
+    Args:
+        original: innovation 1.
+    """
+
+    def __init__(self, original: FeatureReuse) -> None:
+        super().__init__()
+        self.original = original
+
+    def forward(self, levels: Levels) -> Levels:
+        """Routed maps."""
+        rows = [level.flatten(2) for level in levels]  # (B, C, H*W) each
+        grams = torch.stack([each @ each.transpose(1, 2) for each in rows], dim=1)  # (B, 3, C, C)
+        mixings = self.original.mixing(grams).unbind(dim=1)
+        p3, p4, p5 = (
+            (mixing @ each).reshape(level.shape)
+            for mixing, each, level in zip(mixings, rows, levels, strict=True)
+        )
+        return p3, p4, p5
+
+
 class LoweredAttention(nn.Module):
     """`LevelAttention` on one level.
 
@@ -106,18 +132,18 @@ class LoweredAttention(nn.Module):
         # A product with a row of ones: ONNX Runtime takes seven times as long for a mean over channels.
         ones = torch.full((1, 1, x.shape[1]), 1 / x.shape[1], dtype=x.dtype, device=x.device)
         mean = (ones @ gated.flatten(2)).reshape(x.shape[0], 1, *x.shape[2:])  # (B, 1, H, W)
-        summary = torch.cat((_largest_channel(gated), mean), dim=1)  # (B, 2, H, W)
+        # Of few pixels a single step is faster than many.
+        largest = _largest_channel(gated) if self.spatial.block > 2 else gated.amax(dim=1, keepdim=True)
+        summary = torch.cat((largest, mean), dim=1)  # (B, 2, H, W)
         attention = self.spatial.spread(self.sharpen(self.spatial(summary).sigmoid()))
         return (gated * attention + x).relu()
 
 
 def _largest_channel(x: Tensor) -> Tensor:
-    """Maximum over channels (B, 1, H, W), by halves: half the time of ONNX Runtime's reduction."""
-    while x.shape[1] > 1:
-        half = x.shape[1] // 2
-        first, second, *odd = x.split(half, dim=1)
-        x = torch.cat((torch.maximum(first, second), *odd), dim=1) if odd else torch.maximum(first, second)
-    return x
+    """Maximum over channels (B, 1, H, W), by halves first: half the time of ONNX Runtime's reduction."""
+    while x.shape[1] % 2 == 0:
+        x = torch.maximum(*x.chunk(2, dim=1))
+    return x.amax(dim=1, keepdim=True)
 
 
 class LoweredContext(nn.Module):

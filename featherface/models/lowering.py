@@ -17,11 +17,12 @@ from featherface.models.backbone import Backbone
 from featherface.models.context import SSHContext
 from featherface.models.detector import FeatherFace
 from featherface.models.folding import fold_batch_norms
-from featherface.models.innovations import DynamicWeightSharing, LowPass
+from featherface.models.innovations import DynamicWeightSharing, FeatureReuse, LowPass
 from featherface.models.layers import LEAKY_SLOPE, PerLevel, SeparableConv, ShuffleBlock, relu
 from featherface.models.lowered import (
     LoweredAttention,
     LoweredContext,
+    LoweredFeatureReuse,
     LoweredHead,
     LoweredLowPass,
     ScaledSqueeze,
@@ -61,6 +62,8 @@ def _lower_parts(model: Part) -> None:
         _fill_lanes(model.backbone)
     if isinstance(model.neck, BiFPN):
         lower_neck(model.neck)
+    if _all_are(model.feature_reuse, FeatureReuse) and len(model.feature_reuse) == 1:
+        model.feature_reuse = LoweredFeatureReuse(model.feature_reuse[0])
     if isinstance(model.neck_attention, LevelAttention):
         model.neck_attention = _lower_attention(model.neck_attention)
     model.multiscale_intelligence = _lower_filter(model.multiscale_intelligence)
