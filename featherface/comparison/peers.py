@@ -65,11 +65,13 @@ class YuNet:
     def __call__(self, image: RgbImage) -> Detections:
         """The faces of an (H, W, 3) image, best first."""
         height, width = image.shape[:2]
-        padded = np.zeros((_rounded_up(height), _rounded_up(width), 3), dtype=np.float32)
-        padded[:height, :width] = image[:, :, ::-1]
-        found = self._session.run(self._names, {self._input: padded.transpose(2, 0, 1)[None]})
+        padded = np.zeros((1, 3, _rounded_up(height), _rounded_up(width)), dtype=np.float32)
+        # Plane by plane, as in `imaging.to_network_input`: compared with us it must not lose time here.
+        for plane, target in zip(reversed(cv2.split(image)), padded[0], strict=True):
+            target[:height, :width] = plane
+        found = self._session.run(self._names, {self._input: padded})
         by_name = dict(zip(self._names, (output[0] for output in found), strict=True))
-        levels = [self._decode(by_name, stride, padded.shape[1]) for stride in (8, 16, 32)]
+        levels = [self._decode(by_name, stride, padded.shape[3]) for stride in (8, 16, 32)]
         scores, boxes, landmarks = (np.concatenate(parts) for parts in zip(*levels, strict=True))
         return _suppressed(boxes, scores, landmarks, self._iou_threshold)
 

@@ -19,7 +19,7 @@ from featherface.errors import ModelError
 from featherface.export.tracing import EXAMPLE_SHAPE, Images, free_sides, innermost, quietly
 from featherface.files import write_atomically
 from featherface.inference.model_info import INPUT_NAME, OUTPUT_NAMES, ModelInfo
-from featherface.models.folding import fold_batch_norms
+from featherface.models.lowering import lower
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,11 +55,12 @@ def export_onnx(
     path = Path(path)
     if path.suffix != ".onnx":
         raise ModelError(f"{path}: an export is written as .onnx, not as '{path.suffix}'")
-    proto = _trace(fold_batch_norms(model).cpu(), opset, fixed_hw)
+    proto = _trace(lower(model).cpu(), opset, fixed_hw)
     _anonymize(proto)
     if fixed_hw is None:
         _name_free_sides(proto)
     _keep_padding_before_pooling(proto)
+    _pad_instead_of_rounding_up(proto)
     proto.producer_name, proto.producer_version = "featherface", ""
     proto.graph.name = "featherface"
     onnx.helper.set_model_props(proto, dict(sorted(info.to_metadata().items())))
@@ -106,8 +107,12 @@ def _anonymize(proto: onnx.ModelProto) -> None:
         for item in (function, *function.node):
             item.doc_string = ""
             del item.metadata_props[:]
-    # Shapes of what lies between can be inferred again, and carry the tracer's own symbols.
+    # Shapes of what lies between can be inferred again, but for one thing: that maps of equal size are so at
+    # all sizes of the input. ONNX Runtime adds them inside a convolution only if it knows.
+    makers = {output: node.op_type for node in graph.node for output in node.output}
+    known = [item for item in graph.value_info if makers.get(item.name) in ("Conv", "Resize", "MaxPool")]
     del graph.value_info[:]
+    graph.value_info.extend(known)
 
 
 def _keep_padding_before_pooling(proto: onnx.ModelProto) -> None:
@@ -128,6 +133,24 @@ def _keep_padding_before_pooling(proto: onnx.ModelProto) -> None:
         )
         constant = node.input[2] if len(node.input) == 3 else ""
         node.input[:] = [*node.input[:2], constant, axes]
+
+
+def _pad_instead_of_rounding_up(proto: onnx.ModelProto) -> None:
+    """Let 3x3 pools with step 2 pad at the right and the bottom instead of rounding their size up.
+
+    On even sides, which all maps that are halved have, both mean the same. ONNX Runtime leaves its fast
+    layout for a pool that rounds up.
+    """
+    for node in proto.graph.node:
+        if node.op_type != "MaxPool":
+            continue
+        settings = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        window = (settings["kernel_shape"], settings.get("strides"), settings.get("pads", [0] * 4))
+        if settings.get("ceil_mode") != 1 or window != ([3, 3], [2, 2], [0, 0, 0, 0]):
+            continue
+        kept = [item for item in node.attribute if item.name not in ("ceil_mode", "pads")]
+        del node.attribute[:]
+        node.attribute.extend([*kept, onnx.helper.make_attribute("pads", [0, 0, 1, 1])])
 
 
 def _name_free_sides(proto: onnx.ModelProto) -> None:

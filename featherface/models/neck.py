@@ -40,14 +40,18 @@ class Fusion(nn.Module):
 
     def forward(self, *maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Mean of two or three maps of one shape."""
-        weights = self.weights.relu()
-        used = weights[: len(maps)]
-        total = weights.sum() if self.dilute else used.sum()
-        shares = used / (total + _EPSILON)
+        shares = self.shares(len(maps))
         fused = maps[0] * shares[0]
         for index in range(1, len(maps)):
             fused = fused + maps[index] * shares[index]
         return fused
+
+    def shares(self, num_maps: int) -> Float[Tensor, " num_maps"]:
+        """What each map counts: not negative, and together a little below 1."""
+        weights = self.weights.relu()
+        used = weights[:num_maps]
+        total = weights.sum() if self.dilute else used.sum()
+        return used / (total + _EPSILON)
 
 
 class NodeConv(nn.Module):
