@@ -1,7 +1,7 @@
 """Array shapes in signatures: jaxtyping's where tests check them, plain arrays elsewhere.
 
 Shapes are for people and tests. jaxtyping's plugin of pytest imports it before anything of ours; a program
-that detects faces does not wait for it (a third of what numpy, OpenCV and ONNX Runtime take together), and a
+that detects faces does not wait for it (an eighth of the time to its first faces), and a
 bare training machine, which has torch, numpy and OpenCV and nothing else, does not need it.
 """
 
