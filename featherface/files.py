@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,3 +35,25 @@ def write_atomically(path: Path, content: bytes) -> None:
 def sha256_of(path: Path) -> str:
     """Digest of a file's bytes, 64 hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
+    """What a file holds; never waits for anybody and never reads without end.
+
+    Raises:
+        OSError: it cannot be read, is larger than `max_bytes`, or is no file: a named pipe, a device.
+        ValueError: no file can have such a name.
+    """
+    about = path.stat()
+    # Opening a pipe waits for its writer, and /dev/zero has no end. A folder's own error says what it is.
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+        raise OSError(f"it is {_kind(about.st_mode)}, not a file; hand over the bytes instead")
+    if about.st_size > max_bytes:
+        raise OSError(f"it has {about.st_size // 10**6} MB, the limit is {max_bytes // 10**6} MB")
+    with path.open("rb") as file:
+        return file.read(max_bytes)
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")

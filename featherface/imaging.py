@@ -7,26 +7,19 @@ scales its boxes by `s`. Detection runs without torch, so nothing here imports i
 
 from __future__ import annotations
 
-import importlib
 import secrets
-import struct
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from featherface.errors import DataError, ImageDecodeError
-
-if TYPE_CHECKING:
-    from PIL.ImageFile import ImageFile
+from featherface.files import read_regular_file
+from featherface.headers import describe_foreign, image_plugin, inspect_jpeg
+from featherface.pillow_images import decode_with_pillow, name_broken
 
 RgbImage = npt.NDArray[np.uint8]
 """(H, W, 3) uint8, red first."""
@@ -38,28 +31,12 @@ MEAN_RGB = (123, 117, 104)
 """The color of padding: zero after the subtraction."""
 STRIDE_MULTIPLE = 32
 """Sides of the network input are multiples of the coarsest stride."""
-MAX_PIXELS = 200_000_000
-"""Larger images are refused before they are decoded: they are mostly attacks or mistakes."""
+MAX_FILE_BYTES = 1_000_000_000
+"""Larger files are refused before they are read: so much holds `MAX_PIXELS` without any compression."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Names that `read_image` is worth trying on, lower case; what a file is, is told by its content."""
 
-# Signatures at the start of the file. Pillow's plugins are called by name: Image.open would try all of them,
-# one of which runs Ghostscript, and warns from 89 megapixels on through process-wide state. Pillow is
-# imported where it is needed only: a bare training machine does without it.
-_SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (b"\xff\xd8\xff", "Jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "Png"),
-    (b"RIFF", "WebP"),
-    (b"BM", "Bmp"),
-    (b"GIF8", "Gif"),
-    (b"II*\x00", "Tiff"),
-    (b"MM\x00*", "Tiff"),
-)
 _ENCODERS = (".jpg", ".jpeg", ".webp", ".png")
-_WARNINGS_LOCK = threading.Lock()
-# Pillow's parsers leak many kinds of errors on broken bytes; each means the same to the caller.
-_BROKEN: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, LookupError, EOFError, TypeError)
-_BROKEN += (struct.error, cv2.error)
 
 
 @dataclass(frozen=True)
@@ -82,9 +59,11 @@ def read_image(path: Path | str) -> RgbImage:
         ImageDecodeError: the file cannot be read, is no image, is cut short or has more than `MAX_PIXELS`.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_regular_file(Path(path), max_bytes=MAX_FILE_BYTES)
     except OSError as error:
         raise ImageDecodeError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:  # a name with a zero byte, or with half a character
+        raise ImageDecodeError(f"{str(path)!r}: cannot be read (no name that a file can have)") from error
     return decode_image(data, str(path))
 
 
@@ -101,19 +80,13 @@ def decode_image(data: bytes, name: str) -> RgbImage:
     Raises:
         ImageDecodeError: no image, truncated, too large, or pixels that have no 8-bit meaning.
     """
-    plugin = next((plugin for signature, plugin in _SIGNATURES if data.startswith(signature)), None)
+    plugin = image_plugin(data)
     if plugin is None:
-        found = "the file is empty" if not data else f"it starts with {data[:8]!r}"
-        raise ImageDecodeError(f"{name}: is no JPEG, PNG, WebP, BMP, GIF or TIFF image ({found})")
-    try:
-        if plugin == "Jpeg":
-            return _decode_jpeg(data, name)
-        return _decode_with_pillow(data, plugin, name)
-    except ImageDecodeError:
-        raise
-    except _BROKEN as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageDecodeError(f"{name}: is a broken image ({reason})") from error
+        raise ImageDecodeError(
+            f"{name}: is no JPEG, PNG, WebP, BMP, GIF or TIFF image ({describe_foreign(data)})"
+        )
+    with name_broken(name):
+        return _decode_jpeg(data, name) if plugin == "Jpeg" else decode_with_pillow(data, plugin, name)
 
 
 def write_image(path: Path | str, image: RgbImage, *, quality: int = 92) -> None:
@@ -214,91 +187,14 @@ def to_network_input(image: RgbImage, *, out: FloatArray | None = None) -> Float
 
 
 def _decode_jpeg(data: bytes, name: str) -> RgbImage:
-    width, height, num_channels = _inspect_jpeg(data, name)
-    _refuse_too_large(width, height, name)
+    _, _, num_channels = inspect_jpeg(data, name)
     if num_channels not in (1, 3):
-        return _decode_with_pillow(data, "Jpeg", name)
+        return decode_with_pillow(data, "Jpeg", name)
     # IMREAD_COLOR applies the EXIF orientation and repeats grey.
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ImageDecodeError(f"{name}: is a broken image (JPEG data cannot be decoded)")
     return _as_rgb(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image))
-
-
-def _inspect_jpeg(data: bytes, name: str) -> tuple[int, int, int]:
-    """Width, height and channels of a JPEG that is complete: OpenCV half-decodes a cut one without a word."""
-    size: tuple[int, int, int] | None = None
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        # SOF0..15 but for DHT, JPG and DAC, which share the range.
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width, num_channels = struct.unpack_from(">HHB", data, position + 5)
-            size = (width, height, num_channels)
-        position += 2 + length
-        if marker == 0xDA:
-            break
-    # In entropy-coded data 0xff is always followed by 0 or a restart, so the first such pair is the real end.
-    # An EXIF thumbnail with an end of its own lies before `position`, pictures appended by phones after it.
-    if size is None or data.find(b"\xff\xd9", position) < 0:
-        raise ImageDecodeError(f"{name}: is a truncated JPEG ({len(data)} bytes without an end of image)")
-    return size
-
-
-def _pillow_file(data: bytes, plugin: str) -> ImageFile:
-    module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
-    image: ImageFile = getattr(module, f"{plugin}ImageFile")(BytesIO(data))
-    return image
-
-
-def _decode_with_pillow(data: bytes, plugin: str, name: str) -> RgbImage:
-    from PIL import Image, ImageOps
-
-    if data[:4] == b"RIFF" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
-        raise ImageDecodeError(f"{name}: is a truncated WebP ({len(data)} bytes)")
-    is_tiff = plugin == "Tiff"
-    try:
-        with _without_warnings() if is_tiff else nullcontext():
-            image: Image.Image = _pillow_file(data, plugin)
-            _refuse_too_large(image.width, image.height, name)
-            image.load()
-    except Image.DecompressionBombError as error:
-        raise ImageDecodeError(f"{name}: is a broken image ({error})") from error
-    if is_tiff or "exif" in image.info:
-        # A broken EXIF block does not make the pixels unreadable.
-        with _without_warnings(), suppress(Exception):
-            image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise ImageDecodeError(f"{name}: has floating-point pixels; convert it to 8 bits first")
-    if image.mode.startswith("I"):
-        # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling.
-        grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Pillow warns of metadata that nobody reads. One thread at a time: filters are the process's."""
-    with _WARNINGS_LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _refuse_too_large(width: int, height: int, name: str) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageDecodeError(
-            f"{name}: has {width}x{height} pixels, the limit is {MAX_PIXELS // 10**6} megapixels"
-        )
-    if width * height == 0:
-        raise ImageDecodeError(f"{name}: has no pixels ({width}x{height})")
 
 
 def _as_rgb(image: cv2.typing.MatLike) -> RgbImage:

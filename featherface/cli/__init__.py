@@ -26,6 +26,7 @@ from featherface.cli import (
     registry,
     team,
 )
+from featherface.cli.printing import escape_what_cannot_be_written, printable
 from featherface.errors import FeatherFaceError
 
 # Newer versions of typer carry a copy of click of their own and do not export this base class.
@@ -54,6 +55,7 @@ app.add_typer(team.app, name="team")
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    escape_what_cannot_be_written()
     with _logging_to_stderr():
         code = _run(sys.argv[1:] if arguments is None else arguments)
     sys.exit(code)
@@ -77,7 +79,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _refuse(message: str) -> int:
-    typer.echo(f"featherface: {' '.join(message.split())}", err=True)
+    typer.echo(f"featherface: {printable(' '.join(message.split()))}", err=True)
     return 2
 
 

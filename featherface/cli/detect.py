@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featherface.cli.options import MODEL, default_model
+from featherface.cli.printing import printable
 from featherface.errors import DataError
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ def detect(
     from featherface.inference.batch import Outputs, detect_files, expand_sources, parse_image_size
     from featherface.inference.detector import FaceDetector
 
+    # FFmpeg, inside OpenCV, would tell of broken films on its own, beside our line; it reads this once.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     paths = expand_sources(source)
     detector = FaceDetector(
         model or default_model(),
@@ -85,13 +89,13 @@ def detect(
             elif json_lines:
                 typer.echo(json.dumps(result.to_dict() | {"image": name}))
             else:
-                typer.echo(f"{name}: {len(result)} face{'' if len(result) == 1 else 's'}")
+                typer.echo(f"{printable(name)}: {len(result)} face{'' if len(result) == 1 else 's'}")
     if as_json:
         typer.echo(json.dumps(listed))
     if num_found:
         _say_where({"marked": save, "cut out": crops, "blurred": blurred, "listed": csv_file})
     for failure in failures:
-        typer.echo(f"featherface: {failure}", err=True)
+        typer.echo(f"featherface: {printable(failure)}", err=True)
     return 0 if not failures else 1 if num_found else 2
 
 
@@ -108,7 +112,7 @@ def _table(path: Path | None) -> Iterator[Callable[[str, Faces], None]]:
         yield lambda _name, _faces: None
         return
     try:
-        stream = path.open("w", newline="", encoding="utf-8")
+        stream = path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
     with stream:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from tqdm import tqdm
 
-from featherface.errors import DataError, ImageDecodeError, OptionError
-from featherface.imaging import write_image
+from featherface.errors import DataError, OptionError
+from featherface.headers import image_plugin
+from featherface.imaging import RgbImage, write_image
 from featherface.inference.detector import FaceDetector
 from featherface.inference.results import Faces
-from featherface.inference.sources import images_in_folder
+from featherface.inference.sources import files_named_by
 from featherface.inference.video import FILM_SUFFIXES, FilmWriter, frames_per_second
 
 _BAR_FROM_FILES = 5
+_SIGNATURE_BYTES = 16
 
 
 def parse_image_size(text: str) -> int | Literal["original"]:
@@ -42,17 +42,21 @@ def expand_sources(sources: Iterable[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            found |= dict.fromkeys(images_in_folder(path))
-        elif path.exists():
-            found[path] = None
-        else:
-            matches = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207 - also absolute
-            if not matches:
-                raise DataError(f"{source}: there is no such file or folder, and it matches nothing")
-            found |= dict.fromkeys(match for match in matches if match.is_file())
+        files = files_named_by(source)
+        if files is None:
+            _check_exists(Path(source))
+            files = [Path(source)]
+        found |= dict.fromkeys(files)
     return list(found)
+
+
+def _check_exists(path: Path) -> None:
+    try:
+        path.lstat()  # a link that leads nowhere exists: reading it says why it is no picture
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file or folder") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be looked at ({error.strerror or error})") from error
 
 
 @dataclass(frozen=True)
@@ -105,12 +109,12 @@ def detect_files(
         paths, desc="detect", unit="file", disable=None if len(paths) >= _BAR_FROM_FILES else True
     ):
         name = _free_name(path, taken)
-        if path.suffix.lower() in FILM_SUFFIXES:
+        if path.suffix.lower() in FILM_SUFFIXES and not _is_picture(path):
             yield from _detect_film(detector, path, name, outputs, every)
             continue
         try:
             faces = detector(path)
-        except ImageDecodeError as error:
+        except DataError as error:
             yield str(path), error
             continue
         outputs.write_picture(name, faces)
@@ -122,21 +126,22 @@ def _detect_film(
 ) -> Iterator[tuple[str, Faces | DataError]]:
     try:
         rate = frames_per_second(path) / every
-        frames = iter(tqdm(detector.stream(path, every=every), desc=path.name, unit="frame", disable=None))
-        first = next(frames, None)
     except DataError as error:
         yield str(path), error
         return
-    if first is None:
-        yield str(path), DataError(f"{path}: is a film without a frame that can be read")
-        return
-    films = {
-        draw: FilmWriter(_made(folder) / name, rate)
-        for draw, folder in ((Faces.plot, outputs.marked), (Faces.blur, outputs.blurred))
-        if folder is not None
-    }
+    frames = tqdm(detector.stream(path, every=every), desc=path.name, unit="frame", disable=None)
+    films: dict[Callable[[Faces], RgbImage], FilmWriter] = {}
     try:
-        for number, faces in enumerate(chain([first], frames)):
+        for number, faces in enumerate(_until_error(frames, path)):
+            if isinstance(faces, DataError):
+                yield str(path), faces
+                break
+            # With the first frame: a film that has none makes no folder.
+            films = films or {
+                draw: FilmWriter(_made(folder) / name, rate)
+                for draw, folder in ((Faces.plot, outputs.marked), (Faces.blur, outputs.blurred))
+                if folder is not None
+            }
             outputs.write_crops(f"{Path(name).stem}-{number * every}.jpg", faces)
             for draw, film in films.items():
                 film.write(draw(faces))
@@ -147,6 +152,31 @@ def _detect_film(
         raise
     for film in films.values():
         film.close()
+
+
+def _until_error(frames: Iterable[Faces], path: Path) -> Iterator[Faces | DataError]:
+    """The results of a film's frames; the error that ends them, or that there was none, comes last."""
+    is_empty = True
+    try:
+        for faces in frames:
+            is_empty = False
+            yield faces
+    except DataError as error:
+        yield error
+        return
+    if is_empty:
+        yield DataError(f"{path}: is a film without a frame that can be read")
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file is a picture by what is in it, whatever its name says; it may be anything."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return image_plugin(file.read(_SIGNATURE_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def _made(folder: Path) -> Path:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 
-from featherface.errors import ModelError, OptionError
+from featherface.errors import DataError, ModelError, OptionError
+from featherface.headers import MAX_PIXELS
 from featherface.imaging import (
+    STRIDE_MULTIPLE,
     RgbImage,
     letterbox,
     to_network_input,
@@ -27,7 +29,7 @@ from featherface.inference.sources import (
     SingleSource,
     check_rgb,
     describe_source,
-    images_in_folder,
+    files_named_by,
 )
 from featherface.inference.video import read_frames
 from featherface.models.priors import make_priors
@@ -111,21 +113,21 @@ class FaceDetector:
     def __call__(
         self, source: SingleSource | list[SourceT] | tuple[SourceT, ...], *, bgr: bool = False
     ) -> Faces | list[Faces]:
-        """The faces of an image; a list of results for a list of images or a folder.
+        """The faces of an image; a list of results for a list of images, a folder or a glob.
 
         Args:
             source: a path, encoded bytes, a Pillow image, an array of pixels (grey, RGB or RGBA, uint8 or
-                uint16), a list of these, or a folder, whose images are taken in the order of their paths.
+                uint16), a list of these, or a folder or glob: its images in the order of their paths.
             bgr: arrays have blue first, as `cv2.imread` gives them.
 
         Raises:
-            DataError: something that is no image, or a folder without one.
+            DataError: something that is no image, a folder or glob without one, or too large a network input.
             ImageDecodeError: a file that cannot be read or is broken.
         """
         if isinstance(source, list | tuple):
             return self._detect_all(describe_source(item, bgr=bgr) for item in source)
-        if isinstance(source, str | Path) and Path(source).is_dir():
-            return self._detect_all(describe_source(path) for path in images_in_folder(Path(source)))
+        if isinstance(source, str | Path) and (paths := files_named_by(source)) is not None:
+            return self._detect_all(describe_source(path) for path in paths)
         return self._detect_source(describe_source(source, bgr=bgr))
 
     def stream(self, source: str | Path | int, *, every: int = 1) -> Iterator[Faces]:
@@ -146,7 +148,7 @@ class FaceDetector:
         """The faces of an (H, W, 3) uint8 RGB array as plain arrays, best first, in its pixels.
 
         Raises:
-            DataError: an array of another shape or type.
+            DataError: an array of another shape or type, or one that becomes too large a network input.
             ModelError: the network cannot run an input of this size.
         """
         return self._detect_timed(image)[0]
@@ -162,6 +164,8 @@ class FaceDetector:
 
     def _look(self, image: RgbImage, image_size: int | Literal["original"]) -> tuple[Detections, Timing]:
         started_s = time.perf_counter()
+        if image_size == "original":
+            _refuse_too_large_input(image)
         letterboxed = letterbox(image, None if image_size == "original" else image_size)
         network_input = to_network_input(letterboxed.image)[None]
         prepared_s = time.perf_counter()
@@ -208,6 +212,16 @@ class FaceDetector:
     def _detect_all(self, sources: Iterable[ImageSource]) -> list[Faces]:
         # One by one: on a CPU a batch is no faster, and images of a folder rarely share a size.
         return [self._detect_source(source) for source in sources]
+
+
+def _refuse_too_large_input(image: RgbImage) -> None:
+    # A line of one pixel is padded to 32: an image inside the limit can become an input far beyond it.
+    height, width = (-(-side // STRIDE_MULTIPLE) * STRIDE_MULTIPLE for side in image.shape[:2])
+    if height * width > MAX_PIXELS:
+        raise DataError(
+            f"an image of {image.shape[1]}x{image.shape[0]} with image_size='original' is a network input of "
+            f"{width}x{height} pixels, the limit is {MAX_PIXELS // 10**6} megapixels; give a number instead"
+        )
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import glob
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from featherface.errors import DataError
 from featherface.imaging import IMAGE_SUFFIXES, RgbImage, decode_image, read_image
+from featherface.pillow_images import rgb_of_pillow
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 SingleSource: TypeAlias = str | Path | bytes | Image.Image | RgbImage
 """One image: a file, an encoded image in memory, a Pillow image, or an array as of `as_rgb`."""
 _WHITE = 255
+# Two letters at least, so that a Windows drive is no address.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_HINTS_OF_KINDS = {"f": "multiply by 255 and convert", "b": "convert with .astype('uint8') * 255"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class ImageSource:
         """The pixels, (H, W, 3) uint8 RGB.
 
         Raises:
-            ImageDecodeError: a file or bytes that are no image.
+            ImageDecodeError: a file, bytes or a Pillow image that cannot be decoded.
             DataError: an array that is no image.
         """
         if isinstance(self.source, str | Path):
@@ -42,7 +48,7 @@ class ImageSource:
         if isinstance(self.source, bytes):
             return decode_image(self.source, "<bytes>")
         if isinstance(self.source, Image.Image):
-            return _pixels_of_pillow(self.source)
+            return rgb_of_pillow(self.source, "the Pillow image")
         return as_rgb(self.source, bgr=self.bgr)
 
 
@@ -57,6 +63,7 @@ def describe_source(source: object, *, bgr: bool = False) -> ImageSource:
         DataError: something that is no image.
     """
     if isinstance(source, str | Path):
+        check_name(source)
         return ImageSource(source, str(source))
     if isinstance(source, bytearray | memoryview):
         return ImageSource(bytes(source), None)
@@ -68,8 +75,45 @@ def describe_source(source: object, *, bgr: bool = False) -> ImageSource:
     return ImageSource(source, None, bgr)
 
 
+def check_name(source: str | Path) -> None:
+    """Refuse names that are none of a file.
+
+    Raises:
+        DataError: an empty name, which would be the current folder, or an address on the web.
+    """
+    if not str(source):
+        raise DataError("a file's name is needed, got an empty one; '.' is the folder you are in")
+    if isinstance(source, str) and _ADDRESS.match(source):
+        raise DataError(f"{source}: addresses are not fetched; download it, then give the file or its bytes")
+
+
+def files_named_by(source: str | Path) -> list[Path] | None:
+    """The images of a folder, or the files that a glob matches, sorted; None for anything else.
+
+    Raises:
+        DataError: nothing is there.
+    """
+    check_name(source)
+    try:
+        if Path(source).is_dir():
+            return images_in_folder(Path(source))
+        is_glob = isinstance(source, str) and glob.has_magic(source) and not Path(source).exists()
+    except (OSError, ValueError):  # whoever opens it says what is wrong
+        return None
+    if not is_glob:
+        return None
+    matches = sorted(Path(match) for match in glob.glob(str(source), recursive=True))  # noqa: PTH207 - also absolute
+    files = [match for match in matches if not match.is_dir()]
+    if not files:
+        what = f"it matches {len(matches)} folders and no file" if matches else "it matches nothing"
+        raise DataError(f"{source}: there is no such file or folder, and {what}")
+    return files
+
+
 def images_in_folder(folder: Path) -> list[Path]:
     """Every image below a folder, sorted by path; hidden files and folders are passed over.
+
+    Names are what counts: links that lead nowhere and the like are listed, and refused by whoever reads them.
 
     Raises:
         DataError: there is none.
@@ -79,7 +123,7 @@ def images_in_folder(folder: Path) -> list[Path]:
         for path in folder.rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        and not path.is_dir()
     )
     if not images:
         raise DataError(f"{folder}: has no images in it (looked for {', '.join(IMAGE_SUFFIXES)})")
@@ -98,14 +142,14 @@ def as_rgb(pixels: npt.NDArray[Any], *, bgr: bool = False) -> RgbImage:
     Raises:
         DataError: another shape or type, or no pixels.
     """
+    pixels = np.asarray(pixels)  # masks and matrices are arrays with a life of their own
     is_picture = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))
-    if not is_picture or pixels.dtype not in (np.uint8, np.uint16):
-        hint = "; multiply by 255 and convert" if pixels.dtype.kind == "f" else ""
+    if not is_picture or pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
         raise DataError(
             "an array of (H, W), (H, W, 3) or (H, W, 4) pixels of uint8 or uint16 is needed, got shape "
-            f"{pixels.shape} of {pixels.dtype}{hint}"
+            f"{pixels.shape} of {pixels.dtype}{_hint(pixels)}"
         )
-    if pixels.dtype == np.uint16:
+    if pixels.dtype.itemsize == 2:
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
@@ -131,15 +175,8 @@ def check_rgb(image: RgbImage) -> RgbImage:
     return image
 
 
-def _pixels_of_pillow(image: Image.Image) -> RgbImage:
-    """RGB pixels as `decode_image` would give them: upright, transparency on white, 16 bits cut to 8."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise DataError("a Pillow image with floating-point pixels has no 8-bit meaning; convert it first")
-    if image.mode.startswith("I"):
-        grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
-        return check_rgb(np.repeat(grey[:, :, None], 3, axis=2))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return check_rgb(np.array(image.convert("RGB")))
+def _hint(pixels: npt.NDArray[Any]) -> str:
+    if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
+        is_planar = pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4)
+        return "; put the channels last: array.transpose(1, 2, 0)" if is_planar else ""
+    return f"; {_HINTS_OF_KINDS.get(pixels.dtype.kind, 'bring it to 0 to 255 and convert to uint8')}"

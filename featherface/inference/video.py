@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from featherface.errors import DataError, OptionError
+from featherface.headers import refuse_too_large
 from featherface.imaging import RgbImage
 
 _MAX_RATE = 1000
-
-
+# Containers that say how many frames there are; others say how long they last, which may be an estimate.
+_COUNTED = (re.compile(rb"....ftyp", re.DOTALL), re.compile(rb"RIFF....AVI ", re.DOTALL))
+_PLAYLISTS = (b"ffconcat", b"#EXTM3U")
+# Players begin at a key frame and drop a few others; what is cut or damaged lacks far more.
+_LEAST_PART = 0.9
 FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 """Names under which the command line takes a file for a film."""
 
 
 def frames_per_second(path: Path) -> float:
-    """How fast a film runs; 25 where it does not say."""
-    capture = cv2.VideoCapture(str(path))
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
+    """How fast a film runs; 25 where it does not say.
+
+    Raises:
+        DataError: there is no such file, or it is no film.
+    """
+    with _opened(path) as capture:
+        rate = capture.get(cv2.CAP_PROP_FPS)
     return rate if 0 < rate <= _MAX_RATE else 25.0
 
 
@@ -38,6 +48,7 @@ class FilmWriter:
     """
 
     def __init__(self, path: Path, rate: float) -> None:
+        check_film_name(path)
         self._path, self._rate = path, rate
         self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
         self._writer: cv2.VideoWriter | None = None
@@ -73,29 +84,80 @@ def read_frames(source: str | Path | int, *, every: int = 1) -> Iterator[RgbImag
         every: only each so many-th frame, beginning with the first.
 
     Raises:
-        DataError: there is no such file or camera, or it is no film.
+        DataError: there is no such file or camera, it is no film, or, after its last frame, it ends before it
+            should: it was cut or is damaged.
         OptionError: `every` is below 1.
     """
     if every < 1:
         raise OptionError(f"every must be 1 or more, got {every}")
-    if isinstance(source, str | Path) and not Path(source).is_file():
-        raise DataError(f"{source}: there is no such file; a camera is given by its number")
+    with _opened(source) as capture:
+        num_frames = 0
+        # grab() without retrieve() skips a frame without making a picture of it.
+        while capture.grab():
+            if num_frames % every == 0:
+                is_good, frame = capture.retrieve()
+                if is_good:
+                    yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+            num_frames += 1
+        announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    if not isinstance(source, int) and _counts_frames(Path(source)) and num_frames < _LEAST_PART * announced:
+        raise DataError(
+            f"{source}: ends after {num_frames} of {announced:.0f} frames: it was cut or is damaged"
+        )
+
+
+@contextmanager
+def _opened(source: str | Path | int) -> Iterator[cv2.VideoCapture]:
+    if not isinstance(source, int):
+        check_film_name(Path(source))
+        _check_film(Path(source))
     capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
     try:
+        name = f"camera {source}" if isinstance(source, int) else str(source)
         if not capture.isOpened():
-            what = f"camera {source}" if isinstance(source, int) else source
-            raise DataError(f"{what}: cannot be opened as a film or camera by OpenCV")
-        yield from _frames(capture, every)
+            raise DataError(f"{name}: cannot be opened as a film or camera by OpenCV")
+        width, height = (capture.get(what) for what in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        refuse_too_large(max(1, int(width)), max(1, int(height)), name)  # some cameras say 0
+        yield capture
     finally:
         capture.release()
 
 
-def _frames(capture: cv2.VideoCapture, every: int) -> Iterator[RgbImage]:
-    number = 0
-    # grab() without retrieve() skips a frame without making a picture of it.
-    while capture.grab():
-        if number % every == 0:
-            is_good, frame = capture.retrieve()
-            if is_good:
-                yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-        number += 1
+def check_film_name(path: Path) -> None:
+    """Refuse a name of which OpenCV dies.
+
+    Raises:
+        DataError: it is not valid UTF-8.
+    """
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path}: OpenCV needs names of films in UTF-8; rename it") from error
+
+
+def _check_film(path: Path) -> None:
+    # A named pipe would keep OpenCV waiting for ever.
+    try:
+        is_file, exists = path.is_file(), path.exists()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if exists and not is_file:
+        raise DataError(f"{path}: is no file; a film is one, and a camera is given by its number")
+    if not exists:
+        raise DataError(f"{path}: there is no such file; a camera is given by its number")
+    # FFmpeg would open whatever other files a list names.
+    if _start_of(path).startswith(_PLAYLISTS):
+        raise DataError(f"{path}: is a list of films, not a film; give the films")
+
+
+def _counts_frames(path: Path) -> bool:
+    start = _start_of(path)
+    return any(pattern.match(start) for pattern in _COUNTED)
+
+
+def _start_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(16)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -26,7 +26,7 @@ def list_images(source: str) -> list[str]:
         DataError: there are no pictures, or the store does not answer.
     """
     if not source.startswith(_S3):
-        return [str(path.resolve()) for path in expand_sources([source])]
+        return [str(path.absolute()) for path in expand_sources([source])]
     from botocore.exceptions import BotoCoreError, ClientError
 
     bucket, _, prefix = source.removeprefix(_S3).partition("/")

@@ -15,7 +15,7 @@ _BASE = (
     "stages/base.py",
     "stages/names.py",
 )
-_IMAGES = ("imaging.py", "data/widerface.py")
+_IMAGES = ("imaging.py", "headers.py", "pillow_images.py", "data/widerface.py")
 _NETWORKS = ("structures.py", "geometry.py", "models", "inference")
 _TRAINING = (
     *_NETWORKS,

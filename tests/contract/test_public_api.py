@@ -40,3 +40,26 @@ def test_importing_the_package_imports_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_first_faces_import_nothing_that_they_do_not_need() -> None:
+    code = (
+        "import sys, numpy as np; from featherface import FaceDetector; "
+        "faces = FaceDetector(num_threads=1)(np.full((64, 64, 3), 99, np.uint8)); "
+        "faces.plot(); faces.to_json(); "
+        "heavy = {'torch', 'mlflow', 'prefect', 'dvc', 'pandas', 'matplotlib', 'scipy', 'skimage', "
+        "'jaxtyping', 'pydantic', 'typer', 'yaml', 'tqdm', 'asyncio', 'unittest', 'ssl'} & set(sys.modules); "
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("first", "expected"), [("jaxtyping", "jaxtyping"), ("sys", "numpy")])
+def test_shapes_are_checked_where_jaxtyping_is_loaded_and_free_elsewhere(first: str, expected: str) -> None:
+    code = (
+        f"import {first}, numpy; from featherface.shapes import Float32; "
+        "print(Float32[numpy.ndarray, 'P 4'].__module__.partition('.')[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from featherface import FaceDetector
 from featherface.errors import DataError, OptionError
 from featherface.imaging import write_image
+from featherface.inference.batch import detect_files
 from featherface.inference.video import FilmWriter, frames_per_second, read_frames
 
 NUM_FRAMES = 9
@@ -114,3 +117,49 @@ def test_a_film_appears_whole_or_not_at_all(tmp_path: Path, size_wh: tuple[int, 
     assert [path.name for path in tmp_path.iterdir()] == ["kept.mp4"]
     (frame,) = read_frames(tmp_path / "kept.mp4")
     assert frame.mean() == pytest.approx(128, abs=4)
+
+
+def test_a_film_that_was_cut_gives_its_frames_and_then_says_so(film: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.avi"
+    whole = film.read_bytes()
+    cut.write_bytes(whole[: [found.start() for found in re.finditer(b"00dc", whole)][5]])
+    frames = []
+    with pytest.raises(DataError, match=rf"cut\.avi: ends after \d of {NUM_FRAMES} frames: it was cut"):  # noqa: PT012
+        for frame in read_frames(cut):
+            frames.append(frame)  # noqa: PERF402 - those before the error count
+    assert 2 <= len(frames) < NUM_FRAMES
+    done = run(cut, "--save", "s", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.count("cut.avi#") == len(frames)
+    assert done.stderr.splitlines()[-1].startswith(f"featherface: {cut}: ends after {len(frames)} of")
+    assert len(list(read_frames(tmp_path / "s" / "cut.mp4"))) == len(frames)
+
+
+def test_a_name_that_opencv_would_die_of_is_refused(film: Path, tmp_path: Path) -> None:
+    named = tmp_path / os.fsdecode(b"caf\xe9.avi")
+    named.symlink_to(film)
+    done = run(named, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "caf\\udce9.avi: OpenCV needs names of films in UTF-8; rename it" in done.stderr
+    with pytest.raises(DataError, match="in UTF-8"):
+        FilmWriter(tmp_path / os.fsdecode(b"caf\xe9.mp4"), 10)
+
+
+@pytest.mark.timeout(30)
+def test_what_is_no_film_neither_hangs_nor_opens_other_files(film: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {film.name}\n")
+    for name, words in {"pipe.mp4": "is no file; a film is one", "list.mp4": "is a list of films"}.items():
+        with pytest.raises(DataError, match=words):
+            next(read_frames(tmp_path / name))
+        with pytest.raises(DataError, match=words):
+            frames_per_second(tmp_path / name)
+
+
+def test_a_picture_with_the_name_of_a_film_is_a_picture(tmp_path: Path) -> None:
+    write_image(tmp_path / "grey.png", np.full((40, 60, 3), 99, dtype=np.uint8))
+    (tmp_path / "grey.png").rename(tmp_path / "grey.mp4")
+    detector = FaceDetector(num_threads=1)
+    ((name, faces),) = detect_files(detector, [tmp_path / "grey.mp4"])
+    assert name == str(tmp_path / "grey.mp4")
+    assert (faces.width, faces.height) == (60, 40)

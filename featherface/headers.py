@@ -1,0 +1,137 @@
+"""What the bytes of a file say of themselves before anything is decoded: its format, and a JPEG's size.
+
+Decoders trust what a file promises; here it is checked that the promise can be kept. Nothing here decodes.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from featherface.errors import ImageDecodeError
+
+MAX_PIXELS = 200_000_000
+"""Larger images are refused before they are decoded: they are mostly attacks or mistakes."""
+
+# Signatures at the start of the file, and the Pillow plugin that reads such files.
+_IMAGES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), plugin)
+    for pattern, plugin in (
+        (rb"\xff\xd8\xff", "Jpeg"),
+        (rb"\x89PNG\r\n\x1a\n", "Png"),
+        (rb"RIFF....WEBP", "WebP"),
+        (rb"BM", "Bmp"),
+        (rb"GIF8[79]a", "Gif"),
+        (rb"II\*\x00|MM\x00\*", "Tiff"),
+    )
+)
+_FILM = "a film: name it .mp4, .avi or what it is, or use stream()"
+# What people hand in instead, and what they can do; the first that fits.
+_OTHERS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), meaning)
+    for pattern, meaning in (
+        (rb"....ftyp(heic|heix|heim|heis|hevc|mif1|msf1)", "an HEIC picture: save it as JPEG"),
+        (rb"....ftypavi[fs]", "an AVIF picture: save it as JPEG"),
+        (rb"....ftyp", _FILM),
+        (rb"RIFF....AVI ", _FILM),
+        (rb"\x1aE\xdf\xa3", _FILM),
+        (rb"\x00\x00\x01[\xb3\xba]", _FILM),
+        (rb"%PDF", "a PDF document: save its pages as pictures"),
+        (rb"(?i:\s*<!doctype html|\s*<html)", "a web page, not the picture on it"),
+        (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!DOCTYPE svg|<svg)", "an SVG drawing: save it as PNG"),
+        (rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000 picture: save it as JPEG"),
+        (rb"\x00\x00\x00\x0cJXL |\xff\x0a", "a JPEG XL picture: save it as JPEG"),
+        (rb"PK\x03\x04", "a zip archive: unpack it"),
+        (rb"version https://git-lfs", "a pointer of Git LFS: fetch the file itself"),
+    )
+)
+_SHOWN_BYTES = 8
+# Cameras and programs write ten scans. Each scan is a walk over all pixels, however few bytes it has, so a
+# small file of thousands would keep a decoder busy for minutes.
+_MAX_JPEG_SCANS = 100
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
+_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
+
+
+def image_plugin(data: bytes) -> str | None:
+    """The name of the Pillow plugin for these bytes; None if they are none of the formats that are read."""
+    return next((plugin for pattern, plugin in _IMAGES if pattern.match(data)), None)
+
+
+def describe_foreign(data: bytes) -> str:
+    """What bytes that are no picture are, and what to do with them if we know it."""
+    if not data:
+        return "the file is empty"
+    meaning = next((meaning for pattern, meaning in _OTHERS if pattern.match(data[:1024])), None)
+    return f"it is {meaning}" if meaning else f"it starts with {data[:_SHOWN_BYTES]!r}"
+
+
+def refuse_too_large(width: int, height: int, name: str) -> None:
+    """Refuse sizes of which no image may be.
+
+    Raises:
+        ImageDecodeError: more than `MAX_PIXELS`, or none.
+    """
+    if width * height > MAX_PIXELS:
+        raise ImageDecodeError(
+            f"{name}: has {width}x{height} pixels, the limit is {MAX_PIXELS // 10**6} megapixels"
+        )
+    if width * height == 0:
+        raise ImageDecodeError(f"{name}: has no pixels ({width}x{height})")
+
+
+def inspect_jpeg(data: bytes, name: str) -> tuple[int, int, int]:
+    """Width, height and channels of a JPEG that is complete: OpenCV half-decodes a cut one without a word.
+
+    Raises:
+        ImageDecodeError: too large, no end of image, more pixels than its bytes can hold, or many scans.
+    """
+    size: tuple[int, int, int] | None = None
+    is_huffman = False
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        # SOF0..15 but for DHT, JPG and DAC, which share the range.
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width, num_channels = struct.unpack_from(">HHB", data, position + 5)
+            size, is_huffman = (width, height, num_channels), marker in _HUFFMAN_FRAMES
+        position += 2 + length
+        if marker == _START_OF_SCAN:
+            break
+    # In entropy-coded data 0xff is always followed by 0 or a restart, so the first such pair is the real end.
+    # An EXIF thumbnail with an end of its own lies before `position`, pictures appended by phones after it.
+    if size is not None:
+        refuse_too_large(size[0], size[1], name)
+    if size is None or data.find(b"\xff\xd9", position) < 0:
+        raise ImageDecodeError(f"{name}: is a truncated JPEG ({len(data)} bytes without an end of image)")
+    # A bit at least for each block of 8 x 8 pixels, in whichever channel is not thinned out along its width;
+    # along its height that one may be thinned out to a quarter.
+    least_bytes = -(-size[0] // 8) * -(-size[1] // 8) // 32
+    if is_huffman and len(data) - position < least_bytes:
+        raise ImageDecodeError(
+            f"{name}: is a truncated JPEG ({len(data)} bytes cannot hold {size[0]}x{size[1]} pixels)"
+        )
+    # The exact walk is slow and needed for bombs only: films that phones append hold the pair by chance.
+    if (
+        data.count(b"\xff\xda", position) >= _MAX_JPEG_SCANS
+        and _count_scans(data, position) > _MAX_JPEG_SCANS
+    ):
+        raise ImageDecodeError(f"{name}: is a JPEG of more than {_MAX_JPEG_SCANS} scans; save it again")
+    return size
+
+
+def _count_scans(data: bytes, position: int) -> int:
+    """Scans from the one whose data begin at `position` to the end of the image."""
+    num_scans = 1
+    while (found := _MARKER.search(data, position)) is not None:
+        marker = found[1][0]
+        if marker == _END_OF_IMAGE:
+            break
+        num_scans += marker == _START_OF_SCAN
+        position = found.end() + max(2, int.from_bytes(data[found.end() : found.end() + 2], "big"))
+    return num_scans
