@@ -88,7 +88,7 @@ def read_image(path: Path | str) -> RgbImage:
     return decode_image(data, str(path))
 
 
-def decode_image(data: bytes, name: str) -> RgbImage:
+def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> RgbImage:
     """Decode JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF bytes to (H, W, 3) uint8 RGB.
 
     Grey is repeated on three channels, transparency is laid on white, 16 bits keep their upper 8, CMYK is
@@ -97,6 +97,7 @@ def decode_image(data: bytes, name: str) -> RgbImage:
     Args:
         data: the whole file.
         name: what error messages call it.
+        max_pixels: images of more are refused before their pixels take memory.
 
     Raises:
         ImageDecodeError: no image, truncated, too large, or pixels that have no 8-bit meaning.
@@ -107,8 +108,8 @@ def decode_image(data: bytes, name: str) -> RgbImage:
         raise ImageDecodeError(f"{name}: is no JPEG, PNG, WebP, BMP, GIF or TIFF image ({found})")
     try:
         if plugin == "Jpeg":
-            return _decode_jpeg(data, name)
-        return _decode_with_pillow(data, plugin, name)
+            return _decode_jpeg(data, name, max_pixels)
+        return _decode_with_pillow(data, plugin, name, max_pixels)
     except ImageDecodeError:
         raise
     except _BROKEN as error:
@@ -213,11 +214,11 @@ def to_network_input(image: RgbImage, *, out: FloatArray | None = None) -> Float
     return out
 
 
-def _decode_jpeg(data: bytes, name: str) -> RgbImage:
+def _decode_jpeg(data: bytes, name: str, max_pixels: int) -> RgbImage:
     width, height, num_channels = _inspect_jpeg(data, name)
-    _refuse_too_large(width, height, name)
+    _refuse_too_large(width, height, name, max_pixels)
     if num_channels not in (1, 3):
-        return _decode_with_pillow(data, "Jpeg", name)
+        return _decode_with_pillow(data, "Jpeg", name, max_pixels)
     # IMREAD_COLOR applies the EXIF orientation and repeats grey.
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
     if image is None:
@@ -255,7 +256,7 @@ def _pillow_file(data: bytes, plugin: str) -> ImageFile:
     return image
 
 
-def _decode_with_pillow(data: bytes, plugin: str, name: str) -> RgbImage:
+def _decode_with_pillow(data: bytes, plugin: str, name: str, max_pixels: int) -> RgbImage:
     from PIL import Image, ImageOps
 
     if data[:4] == b"RIFF" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
@@ -264,7 +265,7 @@ def _decode_with_pillow(data: bytes, plugin: str, name: str) -> RgbImage:
     try:
         with _without_warnings() if is_tiff else nullcontext():
             image: Image.Image = _pillow_file(data, plugin)
-            _refuse_too_large(image.width, image.height, name)
+            _refuse_too_large(image.width, image.height, name, max_pixels)
             image.load()
     except Image.DecompressionBombError as error:
         raise ImageDecodeError(f"{name}: is a broken image ({error})") from error
@@ -292,10 +293,10 @@ def _without_warnings() -> Iterator[None]:
         yield
 
 
-def _refuse_too_large(width: int, height: int, name: str) -> None:
-    if width * height > MAX_PIXELS:
+def _refuse_too_large(width: int, height: int, name: str, max_pixels: int) -> None:
+    if width * height > max_pixels:
         raise ImageDecodeError(
-            f"{name}: has {width}x{height} pixels, the limit is {MAX_PIXELS // 10**6} megapixels"
+            f"{name}: has {width}x{height} pixels, the limit is {max_pixels / 10**6:g} megapixels"
         )
     if width * height == 0:
         raise ImageDecodeError(f"{name}: has no pixels ({width}x{height})")
