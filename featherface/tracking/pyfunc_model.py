@@ -21,7 +21,7 @@ from featherface.errors import DataError
 from featherface.inference.detector import FaceDetector
 from featherface.structures import Detections
 from featherface.tracking.packaging import FACE_COLUMNS, IMAGE_COLUMN, INPUT
-from featherface.tracking.scoring_guard import guard_scoring_server
+from featherface.tracking.scoring_guard import guard_scoring_server, is_scoring_server, return_large_blocks
 from featherface.tracking.served_images import list_images, read_served_image
 
 
@@ -38,7 +38,9 @@ class ServedDetector(PythonModel):
         # The server answers in more threads than there are cores. Decoded images are what takes memory, and
         # the network is no faster when it is asked oftener.
         self._turns = threading.Semaphore(os.cpu_count() or 1)
-        guard_scoring_server()
+        if is_scoring_server():
+            guard_scoring_server()
+            return_large_blocks()
 
     def predict(self, context, model_input, params=None) -> pd.DataFrame:  # type: ignore[no-untyped-def]  # noqa: ARG002
         """Find the faces of every image.

@@ -16,7 +16,7 @@ from mlflow.types import Schema, TensorSpec
 
 from featherface.errors import DataError
 from featherface.tracking import scoring_guard, served_images
-from featherface.tracking.scoring_guard import guard_scoring_server, guarded
+from featherface.tracking.scoring_guard import guard_scoring_server, guarded, is_scoring_server
 from featherface.tracking.served_images import list_images, read_served_image
 
 with warnings.catch_warnings():
@@ -205,13 +205,9 @@ def test_a_failure_of_ours_is_a_500_whose_traceback_stays_in_the_log(
     assert "RuntimeError: out of paper" in caplog.text
 
 
-def test_only_a_scoring_server_is_guarded_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_is_guarded_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = scoring_server.invocations
     monkeypatch.setattr(scoring_server, "invocations", plain)
-    monkeypatch.delenv("__pyfunc_model_path__", raising=False)
-    guard_scoring_server()
-    assert scoring_server.invocations is plain
-    monkeypatch.setenv("__pyfunc_model_path__", "somewhere")
     guard_scoring_server()
     once = scoring_server.invocations
     assert once.__wrapped__ is plain
@@ -219,6 +215,9 @@ def test_only_a_scoring_server_is_guarded_and_only_once(monkeypatch: pytest.Monk
     assert scoring_server.invocations is once
 
 
-def test_the_variable_that_tells_a_scoring_server_is_still_mlflows() -> None:
-    assert scoring_guard.SERVER_VARIABLE == scoring_server._SERVER_MODEL_PATH
+def test_the_variable_that_tells_a_scoring_server_is_still_mlflows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(scoring_guard.SERVER_VARIABLE, raising=False)
+    assert not is_scoring_server()
+    monkeypatch.setenv(scoring_server._SERVER_MODEL_PATH, "somewhere")
+    assert is_scoring_server()
     assert scoring_server.get_cmd(str(Path()), 1, "h", 1, 1)[1].keys() >= {scoring_guard.SERVER_VARIABLE}
