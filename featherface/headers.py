@@ -67,21 +67,21 @@ def describe_foreign(data: bytes) -> str:
     return f"it is {meaning}" if meaning else f"it starts with {data[:_SHOWN_BYTES]!r}"
 
 
-def refuse_too_large(width: int, height: int, name: str) -> None:
+def refuse_too_large(width: int, height: int, name: str, *, max_pixels: int = MAX_PIXELS) -> None:
     """Refuse sizes of which no image may be.
 
     Raises:
-        ImageDecodeError: more than `MAX_PIXELS`, or none.
+        ImageDecodeError: more than `max_pixels`, or none.
     """
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise ImageDecodeError(
-            f"{name}: has {width}x{height} pixels, the limit is {MAX_PIXELS // 10**6} megapixels"
+            f"{name}: has {width}x{height} pixels, the limit is {max_pixels / 10**6:g} megapixels"
         )
     if width * height == 0:
         raise ImageDecodeError(f"{name}: has no pixels ({width}x{height})")
 
 
-def inspect_jpeg(data: bytes, name: str) -> tuple[int, int, int]:
+def inspect_jpeg(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int, int]:
     """Width, height and channels of a JPEG that is complete: OpenCV half-decodes a cut one without a word.
 
     Raises:
@@ -106,7 +106,7 @@ def inspect_jpeg(data: bytes, name: str) -> tuple[int, int, int]:
     # In entropy-coded data 0xff is always followed by 0 or a restart, so the first such pair is the real end.
     # An EXIF thumbnail with an end of its own lies before `position`, pictures appended by phones after it.
     if size is not None:
-        refuse_too_large(size[0], size[1], name)
+        refuse_too_large(size[0], size[1], name, max_pixels=max_pixels)
     if size is None or data.find(b"\xff\xd9", position) < 0:
         raise ImageDecodeError(f"{name}: is a truncated JPEG ({len(data)} bytes without an end of image)")
     # A bit at least for each block of 8 x 8 pixels, in whichever channel is not thinned out along its width;

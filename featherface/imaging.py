@@ -67,7 +67,7 @@ def read_image(path: Path | str) -> RgbImage:
     return decode_image(data, str(path))
 
 
-def decode_image(data: bytes, name: str) -> RgbImage:
+def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> RgbImage:
     """Decode JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF bytes to (H, W, 3) uint8 RGB.
 
     Grey is repeated on three channels, transparency is laid on white, 16 bits keep their upper 8, CMYK is
@@ -76,6 +76,7 @@ def decode_image(data: bytes, name: str) -> RgbImage:
     Args:
         data: the whole file.
         name: what error messages call it.
+        max_pixels: images of more are refused before their pixels take memory.
 
     Raises:
         ImageDecodeError: no image, truncated, too large, or pixels that have no 8-bit meaning.
@@ -86,7 +87,9 @@ def decode_image(data: bytes, name: str) -> RgbImage:
             f"{name}: is no JPEG, PNG, WebP, BMP, GIF or TIFF image ({describe_foreign(data)})"
         )
     with name_broken(name):
-        return _decode_jpeg(data, name) if plugin == "Jpeg" else decode_with_pillow(data, plugin, name)
+        if plugin == "Jpeg":
+            return _decode_jpeg(data, name, max_pixels)
+        return decode_with_pillow(data, plugin, name, max_pixels=max_pixels)
 
 
 def write_image(path: Path | str, image: RgbImage, *, quality: int = 92) -> None:
@@ -186,10 +189,10 @@ def to_network_input(image: RgbImage, *, out: FloatArray | None = None) -> Float
     return out
 
 
-def _decode_jpeg(data: bytes, name: str) -> RgbImage:
-    _, _, num_channels = inspect_jpeg(data, name)
+def _decode_jpeg(data: bytes, name: str, max_pixels: int) -> RgbImage:
+    _, _, num_channels = inspect_jpeg(data, name, max_pixels=max_pixels)
     if num_channels not in (1, 3):
-        return decode_with_pillow(data, "Jpeg", name)
+        return decode_with_pillow(data, "Jpeg", name, max_pixels=max_pixels)
     # IMREAD_COLOR applies the EXIF orientation and repeats grey.
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
     if image is None:

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from featherface.errors import ImageDecodeError
-from featherface.headers import refuse_too_large
+from featherface.headers import MAX_PIXELS, refuse_too_large
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -58,7 +58,9 @@ def name_broken(name: str) -> Iterator[None]:
         raise ImageDecodeError(f"{name}: has too many pixels ({error})") from error
 
 
-def decode_with_pillow(data: bytes, plugin: str, name: str) -> npt.NDArray[np.uint8]:
+def decode_with_pillow(
+    data: bytes, plugin: str, name: str, *, max_pixels: int = MAX_PIXELS
+) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of an encoded image, by the Pillow plugin of that name.
 
     Raises:
@@ -69,6 +71,7 @@ def decode_with_pillow(data: bytes, plugin: str, name: str) -> npt.NDArray[np.ui
     module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
     with name_broken(name), _without_warnings():
         image: ImageFile = getattr(module, f"{plugin}ImageFile")(BytesIO(data))
+    refuse_too_large(image.width, image.height, name, max_pixels=max_pixels)
     if plugin == "Tiff":
         _refuse_large_tiles(image, name)
     with name_broken(name):
@@ -101,7 +104,6 @@ def _as_adobe_means(image: Image.Image, name: str) -> Image.Image:
         return image
     from PIL import ImageChops
 
-    refuse_too_large(image.width, image.height, name)
     return ImageChops.invert(image)
 
 

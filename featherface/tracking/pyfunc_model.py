@@ -1,19 +1,28 @@
 """The served detector, as MLflow's models-from-code: this file and the ONNX file, nothing is pickled.
 
 MLflow copies this file beside the ONNX file and executes the copy to load the model. So it defines the model
-and names it with `set_model`; nothing imports it. In: a batch of RGB images of one size, the tensor `images`.
-Out: a table with one row a face.
+and names it with `set_model`; nothing imports it. In: `images`, each a file in base64 or pixels. Out: a table
+with one row a face.
 """
 
 from __future__ import annotations
 
+import os
+import threading
+
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+from featherface.errors import DataError
 from featherface.inference.detector import FaceDetector
+from featherface.structures import Detections
 from featherface.tracking.packaging import FACE_COLUMNS, IMAGE_COLUMN, INPUT
+from featherface.tracking.scoring_guard import guard_scoring_server, is_scoring_server, return_large_blocks
+from featherface.tracking.served_images import list_images, read_served_image
 
 
 class ServedDetector(PythonModel):
@@ -26,20 +35,36 @@ class ServedDetector(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Open the ONNX file that lies in the model."""
         self._detector = FaceDetector(model=context.artifacts["onnx"])
+        # The server answers in more threads than there are cores. Decoded images are what takes memory, and
+        # the network is no faster when it is asked oftener.
+        self._turns = threading.Semaphore(os.cpu_count() or 1)
+        if is_scoring_server():
+            guard_scoring_server()
+            return_large_blocks()
 
     def predict(self, context, model_input, params=None) -> pd.DataFrame:  # type: ignore[no-untyped-def]  # noqa: ARG002
         """Find the faces of every image.
 
         Args:
             context: not used after loading.
-            model_input: a mapping; `images` is a (B, H, W, 3) uint8 RGB array.
+            model_input: a mapping; `images` is an array of texts (image files in base64, data URLs too), of
+                bytes (image files), or of pixels: (B, H, W, 3) RGB from 0 to 255. Sizes may differ.
             params: none exist.
 
         Returns:
             One row a face, best first within an image: `image` (its place in the batch), the box in pixels,
             the score, the landmarks in pixels. An image without a face has no row.
+
+        Raises:
+            MlflowException: something that is no image; the server answers with 400.
         """
-        found = [self._detector.detect(image) for image in np.asarray(model_input[INPUT])]
+        try:
+            found = [
+                self._detect(item, f"{INPUT}[{place}]")
+                for place, item in enumerate(list_images(model_input[INPUT]))
+            ]
+        except DataError as error:
+            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
         numbers = [
             np.concatenate(
                 [faces.boxes_xyxy, faces.scores[:, None], faces.landmarks_xy.reshape(-1, 10)], axis=1
@@ -52,6 +77,10 @@ class ServedDetector(PythonModel):
         counts = [len(faces) for faces in found]
         table.insert(0, IMAGE_COLUMN, np.repeat(np.arange(len(found), dtype=np.int32), counts))
         return table
+
+    def _detect(self, item: object, name: str) -> Detections:
+        with self._turns:
+            return self._detector.detect(read_served_image(item, name))
 
 
 mlflow.models.set_model(ServedDetector())

@@ -198,7 +198,7 @@ def test_the_model_has_a_signature_for_any_image_size_and_answers_json(
     assert carried == {"inference", "models", "tracking"}, "what detecting needs of this package, and no more"
     model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
     (images,) = model.metadata.get_input_schema().inputs
-    assert (images.name, images.type, images.shape) == ("images", np.dtype("uint8"), (-1, -1, -1, 3))
+    assert (images.name, images.type, images.shape) == ("images", np.dtype("object"), (-1,))
     assert model.metadata.get_output_schema().input_names() == ["image", *FACE_COLUMNS]
 
     request = json.dumps({"inputs": {"images": np.full((2, 33, 47, 3), 255).tolist()}})
@@ -207,6 +207,11 @@ def test_the_model_has_a_signature_for_any_image_size_and_answers_json(
     answer = json.loads(response.response)["predictions"]
     assert [face["image"] for face in answer] == [0, 1]
     assert set(answer[0]) == {"image", *FACE_COLUMNS}
+
+    # The example that comes with the model is a request as clients send it.
+    example = (tmp_path / "model" / "serving_input_example.json").read_text()
+    response = invocations(example, "application/json", model, model.metadata.get_input_schema())
+    assert response.status == 200, response.response
 
 
 def test_what_is_not_there_is_not_registered(
