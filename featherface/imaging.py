@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from featherface.errors import DataError, ImageDecodeError
 from featherface.files import read_regular_file
-from featherface.headers import describe_foreign, image_plugin, inspect_jpeg
+from featherface.headers import MAX_PIXELS, describe_foreign, image_plugin, inspect_jpeg
 from featherface.pillow_images import decode_with_pillow, name_broken
 
 RgbImage = npt.NDArray[np.uint8]

@@ -75,7 +75,7 @@ def decode_with_pillow(
     if plugin == "Tiff":
         _refuse_large_tiles(image, name)
     with name_broken(name):
-        return rgb_of_pillow(_as_adobe_means(image, name), name)
+        return rgb_of_pillow(_as_adobe_means(image), name)
 
 
 def rgb_of_pillow(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
@@ -98,7 +98,7 @@ def rgb_of_pillow(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
         return _to_rgb(image, name)
 
 
-def _as_adobe_means(image: Image.Image, name: str) -> Image.Image:
+def _as_adobe_means(image: Image.Image) -> Image.Image:
     """Pillow reads every CMYK JPEG as Adobe writes them, inverted; the others turned back."""
     if image.format != "JPEG" or image.mode != "CMYK" or "adobe" in image.info:
         return image

@@ -17,7 +17,7 @@ from featherface.errors import DataError
 from featherface.imaging import RgbImage, decode_image
 
 MAX_SERVED_PIXELS = 50_000_000
-"""Larger images are refused: some kilobytes can decode to all that `imaging.MAX_PIXELS` allows, and a server
+"""Larger images are refused: some kilobytes can decode to all that `headers.MAX_PIXELS` allows, and a server
 holds several images at once."""
 _DATA_URL = "data:"
 _WANTED = "base64 of an image file, or (H, W, 3) RGB pixels from 0 to 255, is needed"

@@ -129,9 +129,7 @@ def test_sharp_edges_are_steeper_and_what_is_flat_stays() -> None:
 
 def test_a_mixture_shows_both_views_and_asks_for_no_face() -> None:
     dark, bright = np.full((32, 32, 3), 40, np.uint8), np.full((32, 32, 3), 240, np.uint8)
-    mixed = mix(
-        labeled(dark, [[1, 2, 9, 12]]), labeled(bright, [[20, 3, 30, 14]]), np.random.default_rng(3)
-    )
+    mixed = mix(labeled(dark, [[1, 2, 9, 12]]), labeled(bright, [[20, 3, 30, 14]]), np.random.default_rng(3))
     assert len(np.unique(mixed.image)) == 1
     assert 40 < mixed.image[0, 0, 0] <= 140, "the first view keeps at least half of the weight"
     np.testing.assert_array_equal(mixed.boxes_xyxy, [[1, 2, 9, 12], [20, 3, 30, 14]])
