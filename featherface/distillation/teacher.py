@@ -62,8 +62,8 @@ class FrozenTeacher:
 class FrozenStages:
     """Run a copy of the first stages of the student's backbone, which do not learn.
 
-    Like the teacher they compute in bfloat16, which halves their time; docs/experiments.md says what a student
-    notices of it.
+    Like the teacher they compute in bfloat16, which halves their time; docs/experiments.md says what a
+    student notices of it.
     """
 
     def __init__(self, stages: Sequence[nn.Module]) -> None:
