@@ -3,9 +3,10 @@
     python benchmarks/bench_latency.py [--model FILE.onnx] [--peers DIR] [--rounds 40] [--skip-innovations]
 
 Networks alone and end to end (scaling, network, decoding, suppression), at 320 and 640 px, with one and two
-threads; the time of each part; what each innovation costs (the same network exported without it). All that is
-compared takes turns in one process, and ratios count. Without the folder of peers (`yunet_n*.onnx` in it) the
-ratios to YuNet are left out. Prints JSON; a run takes a minute, most of it for exports.
+threads (there detectors disturb each other's turns: two threads over one count more); the time of each part;
+what each innovation costs (the same network exported without it). All that is compared takes turns in one
+process, and ratios count. Without the folder of peers (`yunet_n*.onnx` in it) the ratios to YuNet are left
+out. Prints JSON; a run takes a minute of a free core, most of it for exports.
 """
 
 from __future__ import annotations
@@ -107,6 +108,17 @@ def speed(model: Path, yunet: Path | None, image: RgbImage, rounds: int) -> dict
                 "network": compared(network, baseline),
                 "end_to_end": compared(whole, baseline),
             }
+        # One after the other: threads that wait for work by spinning would take the other one's core.
+        one, two = (
+            measure_latency(
+                end_to_end(model, None, image, size_px, threads), input_hw=(32, 32), rounds=rounds
+            ).latencies[OURS]
+            for threads in THREADS
+        )
+        found[f"{size_px} px, two threads over one"] = {
+            "end_to_end": round(two.median_ms / one.median_ms, 3),
+            "end_to_end_of_minima": round(two.min_ms / one.min_ms, 3),
+        }
     return found
 
 
