@@ -139,8 +139,9 @@ def _lower_filter(part: Part) -> nn.Module:
     if not _all_are(part, LowPass):
         kept: nn.Module = part
         return kept
+    # Blocks of four would bring more numbers into the file than they save time: it must stay below 245,000.
     return PerLevel(
-        LoweredLowPass(part[level % len(part)], block=block) for level, block in enumerate(_BLOCKS)
+        LoweredLowPass(part[level % len(part)], block=min(block, 2)) for level, block in enumerate(_BLOCKS)
     )
 
 
