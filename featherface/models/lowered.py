@@ -220,7 +220,7 @@ class LoweredHead(nn.Module):
         self.joined, self.filters = nn.ModuleList(convs), nn.ModuleList(filters)
         self.priors_per_cell = priors_per_cell
 
-    def forward(self, levels: Sequence[Float[Tensor, "B C H W"]]) -> HeadOutputs:
+    def forward(self, levels: Levels) -> HeadOutputs:
         """Logits and deltas of all priors of a batch."""
         maps = [
             smooth(conv(level)).flatten(2)

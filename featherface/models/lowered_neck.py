@@ -67,7 +67,7 @@ class LoweredNode(nn.Module):
         super().__init__()
         self.conv, self.rescales, self.is_down = conv, nn.ModuleList(rescales), is_down
 
-    def forward(self, *maps: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C H W"]:
+    def forward(self, *maps: Float[Tensor, "B C _ _"]) -> Float[Tensor, "B C H W"]:
         """Map of the node's level."""
         *own, other = maps
         rescale_other = self.rescales[-1]

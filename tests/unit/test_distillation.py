@@ -269,7 +269,9 @@ def test_stages_that_do_not_learn_serve_teacher_and_student(num_frozen: int) -> 
     known = FrozenStages([student.get_submodule(name) for name in names])(images)
     assert len(known) == num_frozen
     for level, expected in zip(known, teacher.backbone(images)[:num_frozen], strict=True):
-        torch.testing.assert_close(level, expected, rtol=1e-3, atol=1e-3)
+        # bfloat16 has eight bits of precision, and a stage rounds after each of its layers.
+        assert level.dtype == torch.float32
+        assert (level - expected).abs().mean() < 0.02 * expected.std()
     taught, _ = FrozenTeacher(teacher)(images, known=known)
     alone, _ = FrozenTeacher(teacher)(images)
     assert (taught.cls_logits - alone.cls_logits).abs().mean() < 0.05 * alone.cls_logits.std()
