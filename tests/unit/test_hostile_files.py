@@ -268,7 +268,8 @@ def test_the_largest_network_input_is_stated_before_memory_is_asked_for() -> Non
 
 
 def test_many_scans_are_counted_inside_the_picture_only() -> None:
-    decode_image(jpeg_that_says(64, 64, num_scans=40) + b"\xff\xda" * 500, "x")
+    picture = decode_image(jpeg_that_says(64, 64, num_scans=40) + b"\xff\xda" * 500, "x")
+    assert picture.shape == (64, 64, 3)
 
 
 @pytest.mark.timeout(30)
