@@ -71,30 +71,29 @@ def decode_with_pillow(
     module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
     with name_broken(name), _without_warnings():
         image: ImageFile = getattr(module, f"{plugin}ImageFile")(BytesIO(data))
-    refuse_too_large(image.width, image.height, name, max_pixels=max_pixels)
     if plugin == "Tiff":
         _refuse_large_tiles(image, name)
-    with name_broken(name):
-        return rgb_of_pillow(_as_adobe_means(image), name)
+    return rgb_of_pillow(image, name, max_pixels=max_pixels)
 
 
-def rgb_of_pillow(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
+def rgb_of_pillow(image: Image.Image, name: str, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of a Pillow image, which itself stays as it is.
 
     Args:
         image: may be a file that is not loaded yet.
         name: what error messages call it.
+        max_pixels: images of more are refused before they are loaded.
 
     Raises:
         ImageDecodeError: truncated, broken or closed, too large, or pixels that have no 8-bit meaning.
     """
     with name_broken(name):
-        refuse_too_large(image.width, image.height, name)
+        refuse_too_large(image.width, image.height, name, max_pixels=max_pixels)
         # Of metadata that nobody reads. Only where needed: threads that decode would wait for each other.
         may_warn = image.format in ("TIFF", "GIF") or "exif" in image.info
         with _without_warnings() if may_warn else nullcontext():
             image.load()
-            image = _upright(image)
+            image = _upright(_as_adobe_means(image))
         return _to_rgb(image, name)
 
 

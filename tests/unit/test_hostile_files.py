@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -233,6 +234,18 @@ def test_odd_files_give_the_faces_of_the_plain_one(
     assert (faces.width, faces.height) == photograph.size
     assert len(faces) == 1
     assert overlap(faces.boxes[0], expected.boxes[0]) > (0.6 if name == "bits.png" else LEAST_OVERLAP)
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_a_file_opened_with_pillow_is_the_same_picture(
+    detector: FaceDetector, photograph: Image.Image, name: str
+) -> None:
+    data = ACCEPTED[name](photograph)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the broken metadata, by Pillow itself
+        opened = Image.open(io.BytesIO(data))
+    # Two decoders of JPEG round in their own ways.
+    np.testing.assert_allclose(detector(opened).image.astype(int), detector(data).image.astype(int), atol=4)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
