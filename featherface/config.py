@@ -154,6 +154,9 @@ class DistillConfig(Section):
     """Of imitating the maps that the heads read."""
     temperature_start: Positive = 4.0
     temperature_end: Positive = 1.0
+    score_temperature: Positive = 1.0
+    """Class logits of the trained student are divided by it. Networks are too sure of themselves, and the
+    benchmark looks at scores from 0.02 up in a thousand equal steps: what lies closer to the ends is lost."""
     frozen_stages: Annotated[int, Field(ge=0, le=2)] = 0
     """How many of the backbone's first stages stay as the teacher has them; they run once for both."""
     confidence_threshold: Fraction = 0.3

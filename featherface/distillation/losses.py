@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from featherface.losses.classification import select_hardest
 from featherface.parallel import sum_over_processes
-from featherface.shapes import Float
+from featherface.shapes import Bool, Float
 from featherface.structures import HeadOutputs
 
 # Added to a channel's variance: a dead channel must not blow up the gradient. Batch norm's own value.
@@ -36,6 +36,7 @@ def distillation_loss(
     teacher: HeadOutputs,
     *,
     temperature: float,
+    is_annotated: Bool[Tensor, "B P"] | None = None,
     confidence_threshold: float = 0.3,
     negatives_per_positive: float = 7.0,
     min_negatives: int = 16,
@@ -44,7 +45,9 @@ def distillation_loss(
 
     Nearly all priors are background that both networks know: averaged over all, the few that count would
     drown. So a prior weighs what the teacher's face probability is (at temperature 1), and the background
-    priors that the student takes most for a face weigh 1. The sum is divided once by the batch's sum of the
+    priors that the student takes most for a face weigh 1. Where people saw a face the teacher's silence is
+    no background: such priors are never hard negatives, or the student would unlearn the faces that it finds
+    and the teacher does not, most of them tiny. The sum is divided once by the batch's sum of the
     teacher's face probabilities, the soft number of its positives. Boxes and landmarks count where the
     teacher's face probability reaches the threshold, weighted by it.
 
@@ -53,6 +56,7 @@ def distillation_loss(
         teacher: outputs of the same images and priors.
         temperature: > 0; softens both distributions. The square keeps gradients on one scale across
             temperatures.
+        is_annotated: priors that learn an annotated face; None: nothing is known of any.
         confidence_threshold: teacher's face probability from which its boxes and landmarks are trusted, and
             below which a prior can be a hard negative.
         negatives_per_positive: hard negatives for each of the image's soft positives.
@@ -80,7 +84,7 @@ def distillation_loss(
     soft_positives = face_probability.sum(dim=1)  # (B,)
     is_hard_negative = select_hardest(
         student_margin.detach(),
-        is_candidate=~is_face,
+        is_candidate=~is_face if is_annotated is None else ~(is_face | is_annotated),
         num_per_image=(soft_positives * negatives_per_positive).ceil().long().clamp(min=min_negatives),
     )
     weights = torch.where(is_hard_negative, torch.ones_like(face_probability), face_probability)

@@ -14,7 +14,8 @@ from featherface.distillation.losses import distillation_loss, feature_loss, tem
 from featherface.distillation.pruning import channel_importance, prune_teacher
 from featherface.distillation.teacher import FrozenStages, FrozenTeacher, copy_matching_weights
 from featherface.errors import ConfigError
-from featherface.losses.task import TaskSettings, task_losses
+from featherface.losses.matching import FACE
+from featherface.losses.task import TaskSettings, task_losses, task_matches
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
 from featherface.structures import Batch, DetectorFeatures
@@ -77,7 +78,8 @@ class StudentTraining:
         """
         known = self._frozen(batch.images)
         outputs, features = self.student.forward_features(batch.images, known=known)
-        task = task_losses(self.student, outputs, batch, self._distill.train.loss)
+        matches = task_matches(self.student, batch, self._distill.train.loss)
+        task = task_losses(self.student, outputs, batch, self._distill.train.loss, matches=matches)
         if self._teacher is None or self.adapters is None:
             return task
         distill = self._distill
@@ -88,6 +90,7 @@ class StudentTraining:
             temperature=temperature_at(
                 progress, start=distill.temperature_start, end=distill.temperature_end
             ),
+            is_annotated=matches.labels == FACE,
             confidence_threshold=distill.confidence_threshold,
         )
         adapted: tuple[Tensor, ...] = self.adapters(_imitating(features, distill))

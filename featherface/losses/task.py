@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featherface.losses.matching import Matches, match_priors
 from featherface.losses.multibox import multibox_loss
 from featherface.models.detector import FeatherFace
 from featherface.models.priors import make_priors
@@ -58,8 +59,29 @@ class TaskSettings(Protocol):
         ...
 
 
+def task_matches(model: FeatherFace, batch: Batch, settings: TaskSettings) -> Matches:
+    """Which prior of the model learns which face of a batch.
+
+    Args:
+        model: whose priors.
+        batch: views of any size, and their faces.
+        settings: rules of matching.
+    """
+    return match_priors(
+        _priors_of(model, batch),
+        batch.targets,
+        match_iou_threshold=settings.match_iou_threshold,
+        min_priors_per_face=settings.min_priors_per_face,
+    )
+
+
 def task_losses(
-    model: FeatherFace, outputs: HeadOutputs, batch: Batch, settings: TaskSettings
+    model: FeatherFace,
+    outputs: HeadOutputs,
+    batch: Batch,
+    settings: TaskSettings,
+    *,
+    matches: Matches | None = None,
 ) -> dict[str, Tensor]:
     """Losses by name, with gradients for the outputs.
 
@@ -68,14 +90,13 @@ def task_losses(
         outputs: what it says of the views.
         batch: the views, of any size, and their faces.
         settings: weights and rules of matching.
+        matches: of `task_matches`, where somebody needs them as well.
     """
-    height, width = batch.images.shape[2:]
     losses = multibox_loss(
         outputs,
-        _priors(model.strides, model.min_sizes_px, height, width).to(outputs.box_deltas.device),
+        _priors_of(model, batch),
         batch.targets,
-        match_iou_threshold=settings.match_iou_threshold,
-        min_priors_per_face=settings.min_priors_per_face,
+        matches=matches or task_matches(model, batch, settings),
         negatives_per_positive=settings.negatives_per_positive,
         cls=settings.cls,
         box=settings.box,
@@ -85,6 +106,11 @@ def task_losses(
         "box": losses.box * settings.box_weight,
         "landmark": losses.landmark * settings.landmark_weight,
     }
+
+
+def _priors_of(model: FeatherFace, batch: Batch) -> Tensor:
+    height, width = batch.images.shape[2:]
+    return _priors(model.strides, model.min_sizes_px, height, width).to(batch.images.device)
 
 
 @functools.lru_cache(maxsize=16)

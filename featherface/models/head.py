@@ -48,6 +48,16 @@ class Head(nn.Module):
         _start(self.box, biases=(0.0,))
         _start(self.landmark, biases=(0.0,))
 
+    @torch.no_grad()
+    def soften(self, temperature: float) -> None:
+        """Divide all class logits by a temperature, in the weights: the order of the scores and 0.5 stay.
+
+        Reference:
+            Guo et al., On Calibration of Modern Neural Networks, arXiv:1706.04599, section 4.2.
+        """
+        for parameter in self.cls.parameters():
+            parameter.div_(temperature)
+
     def forward(self, levels: Levels) -> HeadOutputs:
         """Logits and deltas of all priors of a batch."""
         maps = [stem(level) for stem, level in zip(self.stems, levels, strict=True)]

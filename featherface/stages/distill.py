@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import cast
 
 import torch
-from torch import nn
 
 from featherface.config import DataConfig, DistillConfig, ModelConfig
 from featherface.data.widerface import open_widerface
@@ -14,6 +14,7 @@ from featherface.distillation.student import StudentTraining
 from featherface.files import sha256_of
 from featherface.inference.weights import load_model, save_weights
 from featherface.models.complexity import count_multiply_adds, count_parameters
+from featherface.models.detector import FeatherFace
 from featherface.parallel import training_device
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
@@ -58,7 +59,7 @@ def run(data: DataConfig, model: ModelConfig, distill: DistillConfig, *, workspa
         auxiliary=training.adapters,
     )
     return write_student(
-        result.averaged,
+        cast("FeatherFace", result.averaged),
         result.history,
         num_copied=training.num_copied,
         model=model,
@@ -68,7 +69,7 @@ def run(data: DataConfig, model: ModelConfig, distill: DistillConfig, *, workspa
 
 
 def write_student(
-    student: nn.Module,
+    student: FeatherFace,
     history: Sequence[Mapping[str, float]],
     *,
     num_copied: int,
@@ -79,7 +80,7 @@ def write_student(
     """Write the outputs of this stage, wherever the student was trained.
 
     Args:
-        student: the trained network.
+        student: the trained network; its scores are softened in place.
         history: per epoch, as of `training.loop.fit`.
         num_copied: tensors that started as the teacher's, or the initial student's.
         model: its architecture.
@@ -87,6 +88,7 @@ def write_student(
         workspace: where.
     """
     student = student.cpu()
+    student.head.soften(distill.score_temperature)
     save_weights(
         workspace.path(names.STUDENT_WEIGHTS),
         student,

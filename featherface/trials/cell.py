@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -25,6 +25,9 @@ from featherface.parallel import training_device
 from featherface.training.detector import first_batches, fit_detector
 from featherface.training.state import Checkpointing
 from featherface.trials.plan import Cell
+
+if TYPE_CHECKING:
+    from featherface.models.detector import FeatherFace
 
 RESULT = "result.json"
 WEIGHTS = "student.safetensors"
@@ -112,9 +115,11 @@ def _train(
         description=cell.label,
     )
     seconds = time.perf_counter() - started
+    student = cast("FeatherFace", fitted.averaged)
+    student.head.soften(config.distill.score_temperature)
     save_weights(
         folder / WEIGHTS,
-        fitted.averaged,
+        student,
         architecture=config.model.architecture,
         innovations=config.model.innovations,
     )

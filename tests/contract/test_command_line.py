@@ -31,7 +31,10 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
         (["evaluate", "--data", "nowhere", "--model", "nosuch.onnx"], "nosuch.onnx"),
         (["data", "validate", "nowhere"], "nowhere"),
         (["data", "import-widerface", "nowhere", "there"], "nowhere: is no folder"),
-        (["pipeline", "--profile", "nonsense"], "there is no such profile; known: synthetic, widerface"),
+        (
+            ["pipeline", "--profile", "nonsense"],
+            "there is no such profile; known: synthetic, widerface, widerface-continue",
+        ),
         (["pipeline", "--profile", "widerface"], "--teacher FILE"),
         (["pipeline", "--set", "distill.trane.epochs=3"], "'distill.trane.epochs' is not in params.yaml"),
         (

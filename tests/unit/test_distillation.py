@@ -92,6 +92,24 @@ def test_teacher_without_a_face_still_teaches_background() -> None:
     assert losses.box.item() == losses.landmark.item() == 0
 
 
+def test_a_face_that_only_people_saw_is_no_hard_negative() -> None:
+    # The student finds the annotated face at the second prior, of which the teacher knows nothing.
+    teacher, student = outputs_of([[-20.0] * 4]), outputs_of([[0.0, 3.0, 0.0, 0.0]])
+    is_annotated = torch.tensor([[False, True, False, False]])
+    losses = distillation_loss(student, teacher, temperature=1.0, min_negatives=1, is_annotated=is_annotated)
+    gradient = torch.autograd.grad(losses.logit, student.cls_logits)[0]
+    assert gradient[0, 1].abs().max() < 1e-6
+    assert losses.logit.item() == pytest.approx(math.log(2), rel=1e-4)  # of the hardest of the others
+
+
+def test_a_face_that_both_saw_is_learnt_from_the_teacher_as_before() -> None:
+    teacher, student = outputs_of([[4.0, -4, -4, -4]]), outputs_of([[0.0, -4, 2, -4]])
+    is_annotated = torch.tensor([[True, False, False, False]])
+    kwargs = {"temperature": 1.0, "min_negatives": 1}
+    known = distillation_loss(student, teacher, is_annotated=is_annotated, **kwargs)
+    torch.testing.assert_close(known, distillation_loss(student, teacher, **kwargs))
+
+
 def test_no_gradient_reaches_the_teachers_outputs() -> None:
     student, teacher = random_outputs(0), random_outputs(1)
     maps = [torch.rand(2, 3, 4, 4, requires_grad=True) for _ in range(2)]

@@ -199,3 +199,15 @@ def test_an_untrained_head_says_that_faces_are_rare() -> None:
     levels = tuple(torch.zeros(1, 4, size, size) for size in (4, 2, 1))
     face = head(levels).cls_logits.softmax(dim=-1)[..., 1]
     torch.testing.assert_close(face, torch.full_like(face, FACE_PROBABILITY_AT_START))
+
+
+def test_softened_scores_keep_their_order_and_every_decision_at_one_half() -> None:
+    head = Head(4, priors_per_cell=(2, 2, 2))
+    levels = tuple(10 * torch.randn(1, 4, side, side) for side in (4, 2, 1))
+    with torch.no_grad():
+        before = head(levels)
+        head.soften(1.6)
+        after = head(levels)
+    torch.testing.assert_close(after.cls_logits, before.cls_logits / 1.6)
+    assert torch.equal(after.box_deltas, before.box_deltas)
+    assert torch.equal(after.landmark_deltas, before.landmark_deltas)

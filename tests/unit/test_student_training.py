@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -78,3 +80,15 @@ def test_maps_that_the_heads_read_are_imitated_if_asked(frozen_stages: int) -> N
     assert "distill_neck_feature" not in without.losses(batch(), 0.5)
     assert without.adapters is not None
     assert len(list(without.adapters.parameters())) == 1
+
+
+def test_the_teachers_silence_does_not_unteach_annotated_faces() -> None:
+    teacher = network(2, "v1-487k")
+    training = StudentTraining(ModelConfig(), settings(enabled=True), teacher)
+    training.student.eval()  # batch statistics would be others the second time
+    seen = batch()
+    unseen = replace(seen, targets=replace(seen.targets, is_face=torch.zeros_like(seen.targets.is_face)))
+    with torch.no_grad():
+        logit, without = (float(training.losses(each, 1.0)["distill_logit"]) for each in (seen, unseen))
+    # All priors are candidates for hard negatives, but those of the annotated face.
+    assert logit != without
