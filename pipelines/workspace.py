@@ -62,7 +62,7 @@ def prepare_workspace(
             f"{params_path}: is there already, and says otherwise than --set or --student; edit it, or give "
             "another --root"
         )
-    if config.data.source != profile:
+    if config.data.source != load_profile(profile).data.source:
         raise ConfigError(
             f"{params_path}: data.source is '{config.data.source}', asked for profile '{profile}'; "
             "give another --root, or the profile of this one"
