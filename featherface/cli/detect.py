@@ -44,6 +44,9 @@ def detect(
         bool, typer.Option("--close-ups", help="Look twice: also finds faces that fill a large picture.")
     ] = False,
     every: Annotated[int, typer.Option(min=1, help="Of a film only each so many-th frame.")] = 1,
+    num_threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the network; default: one a core.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON list instead of a line an image.")
     ] = False,
@@ -73,6 +76,7 @@ def detect(
         score_threshold=score_threshold,
         image_size=parse_image_size(image_size),
         close_ups=close_ups,
+        num_threads=num_threads,
     )
     listed: list[dict[str, Any]] = []
     failures, num_found = [], 0

@@ -83,7 +83,8 @@ def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_the_command_line_takes_films_and_pictures(film: Path, tmp_path: Path) -> None:
     write_image(tmp_path / "grey.png", np.full((40, 60, 3), 99, dtype=np.uint8))
     done = run(
-        film, "grey.png", "--every", 4, "--json-lines", "--save", "s", "--blurred", "b", "--csv", "t.csv",
+        film, "grey.png", "--every", 4, "--num-threads", 1, "--json-lines", "--save", "s", "--blurred", "b",
+        "--csv", "t.csv",
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from featherface.config import load_config
+from featherface.config import load_config, load_profile
 from featherface.errors import ConfigError
 from pipelines.workspace import IMPORTED_STUDENT, prepare_workspace
 
@@ -39,3 +39,28 @@ def test_settings_and_a_student_make_a_workspace_and_change_none(tmp_path: Path)
     with pytest.raises(ConfigError, match=r"goes on from another student than .*b\.safetensors"):
         prepare(other)
     assert (root / IMPORTED_STUDENT).read_bytes() == b"weights"
+
+
+def test_profiles_of_one_source_of_photographs_do_not_refuse_each_other(tmp_path: Path) -> None:
+    source, given = tmp_path / "source", tmp_path / "given.safetensors"
+    given.write_bytes(b"weights")
+    for split in ("train", "val"):
+        picture = source / f"WIDER_{split}/images/0--Parade/a.jpg"
+        picture.parent.mkdir(parents=True)
+        picture.write_bytes(b"picture")
+        annotations = source / f"wider_face_split/wider_face_{split}_bbx_gt.txt"
+        annotations.parent.mkdir(exist_ok=True)
+        annotations.write_text("0--Parade/a.jpg\n1\n1 2 3 4 0 0 0 0 0 0\n", encoding="utf-8")
+
+    def prepare(root: Path, profile: str) -> None:
+        prepare_workspace(root, profile=profile, data=source, teacher=given, student=given)
+
+    root = tmp_path / "workspace"
+    prepare(root, "widerface-continue")
+    config = load_config(root / "params.yaml")
+    assert config.distill.initial_weights == IMPORTED_STUDENT
+    assert config.distill.logit_weight > load_profile("widerface").distill.logit_weight
+    prepare(root, "widerface-continue")
+    assert load_config(root / "params.yaml") == config
+    with pytest.raises(ConfigError, match=r"data\.source is 'widerface', asked for profile 'synthetic'"):
+        prepare_workspace(root, profile="synthetic", data=None, teacher=None)
