@@ -104,6 +104,7 @@ def describe_training(distill: DistillConfig, *, root: Path) -> str:
         f"{how}, {start}, {distill.frozen_stages} of its stages frozen, {train.epochs} epochs of "
         f"{train.image_size_px} px crops, batch {train.batch_size}, {train.optimizer} {train.lr:g}, "
         f"seed {train.seed}"
+        + ("" if distill.score_temperature == 1 else f", class logits over {distill.score_temperature:g}")
     )
 
 
