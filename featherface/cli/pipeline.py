@@ -24,7 +24,11 @@ def add_commands(app: typer.Typer) -> None:
 def pipeline(
     *,
     profile: Annotated[
-        str, typer.Option(help="synthetic: drawn scenes, nothing needed; widerface: real photographs.")
+        str,
+        typer.Option(
+            help="synthetic: drawn scenes, nothing needed; widerface: real photographs; widerface-continue: "
+            "the same, from a trained student (--student)."
+        ),
     ] = "synthetic",
     root: Annotated[
         Path | None,
