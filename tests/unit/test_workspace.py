@@ -41,7 +41,7 @@ def test_settings_and_a_student_make_a_workspace_and_change_none(tmp_path: Path)
     assert (root / IMPORTED_STUDENT).read_bytes() == b"weights"
 
 
-def test_profiles_of_one_source_of_photographs_do_not_refuse_each_other(tmp_path: Path) -> None:
+def test_a_profile_need_not_be_named_like_its_photographs(tmp_path: Path) -> None:
     source, given = tmp_path / "source", tmp_path / "given.safetensors"
     given.write_bytes(b"weights")
     for split in ("train", "val"):
