@@ -46,7 +46,7 @@ def prepare_workspace(
         settings: values of a new one that differ from the profile's, by dotted key.
 
     Raises:
-        ConfigError: the workspace is for other photographs or has other settings, or its params.yaml is broken.
+        ConfigError: the workspace has other photographs or settings, or its params.yaml cannot be used.
         DataError: no data can be had, or it is not the version that data.dvc records.
     """
     root.mkdir(parents=True, exist_ok=True)
