@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 import struct
+from typing import NamedTuple
 
 from featherface.errors import ImageDecodeError
 
 MAX_PIXELS = 200_000_000
 """Larger images are refused before they are decoded: they are mostly attacks or mistakes."""
+EXIF_ORIENTATION = 0x0112
+"""The tag that says how a picture is to be turned."""
 
 # Signatures at the start of the file, and the Pillow plugin that reads such files.
 _IMAGES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
@@ -49,9 +52,20 @@ _SHOWN_BYTES = 8
 # Cameras and programs write ten scans. Each scan is a walk over all pixels, however few bytes it has, so a
 # small file of thousands would keep a decoder busy for minutes.
 _MAX_JPEG_SCANS = 100
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_START_OF_SCAN, _END_OF_IMAGE, _APP1 = 0xDA, 0xD9, 0xE1
 _HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
+_EXIF = b"Exif\x00\x00"
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
+
+
+class JpegHeader(NamedTuple):
+    """What stands in front of a JPEG's pixels."""
+
+    width: int
+    height: int
+    num_channels: int
+    exif: bytes
+    """The first EXIF block, with its signature; empty if there is none."""
 
 
 def image_plugin(data: bytes) -> str | None:
@@ -81,14 +95,14 @@ def refuse_too_large(width: int, height: int, name: str, *, max_pixels: int = MA
         raise ImageDecodeError(f"{name}: has no pixels ({width}x{height})")
 
 
-def inspect_jpeg(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int, int]:
-    """Width, height and channels of a JPEG that is complete: OpenCV half-decodes a cut one without a word.
+def inspect_jpeg(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> JpegHeader:
+    """The header of a JPEG that is complete: decoders fill the rest of a cut one with grey.
 
     Raises:
         ImageDecodeError: too large, no end of image, more pixels than its bytes can hold, or many scans.
     """
     size: tuple[int, int, int] | None = None
-    is_huffman = False
+    is_huffman, exif = False, b""
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
@@ -100,6 +114,8 @@ def inspect_jpeg(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> tup
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width, num_channels = struct.unpack_from(">HHB", data, position + 5)
             size, is_huffman = (width, height, num_channels), marker in _HUFFMAN_FRAMES
+        elif marker == _APP1 and not exif and data.startswith(_EXIF, position + 4):
+            exif = data[position + 4 : position + 2 + length]
         position += 2 + length
         if marker == _START_OF_SCAN:
             break
@@ -122,7 +138,7 @@ def inspect_jpeg(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> tup
         and _count_scans(data, position) > _MAX_JPEG_SCANS
     ):
         raise ImageDecodeError(f"{name}: is a JPEG of more than {_MAX_JPEG_SCANS} scans; save it again")
-    return size
+    return JpegHeader(*size, exif)
 
 
 def _count_scans(data: bytes, position: int) -> int:

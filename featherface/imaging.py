@@ -19,6 +19,7 @@ import numpy.typing as npt
 from featherface.errors import DataError, ImageDecodeError
 from featherface.files import read_regular_file
 from featherface.headers import MAX_PIXELS, describe_foreign, image_plugin, inspect_jpeg
+from featherface.jpeg_images import TellDamage, decode_jpeg, log_damage
 from featherface.pillow_images import decode_with_pillow, name_broken
 
 RgbImage = npt.NDArray[np.uint8]
@@ -67,16 +68,20 @@ def read_image(path: Path | str) -> RgbImage:
     return decode_image(data, str(path))
 
 
-def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> RgbImage:
+def decode_image(
+    data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, tell_damage: TellDamage = log_damage
+) -> RgbImage:
     """Decode JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF bytes to (H, W, 3) uint8 RGB.
 
     Grey is repeated on three channels, transparency is laid on white, 16 bits keep their upper 8, CMYK is
     converted, the EXIF orientation is applied. A cut file is refused: decoders would fill the rest with grey.
+    A JPEG that lost data in the middle is decoded, and told of.
 
     Args:
         data: the whole file.
         name: what error messages call it.
         max_pixels: images of more are refused before their pixels take memory.
+        tell_damage: called with a line if data were lost; by default it is logged as a warning.
 
     Raises:
         ImageDecodeError: no image, truncated, too large, or pixels that have no 8-bit meaning.
@@ -88,7 +93,9 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Rgb
         )
     with name_broken(name):
         if plugin == "Jpeg":
-            return _decode_jpeg(data, name, max_pixels)
+            header = inspect_jpeg(data, name, max_pixels=max_pixels)
+            if header.num_channels in (1, 3):
+                return decode_jpeg(data, header, name, tell_damage=tell_damage)
         return decode_with_pillow(data, plugin, name, max_pixels=max_pixels)
 
 
@@ -187,17 +194,6 @@ def to_network_input(image: RgbImage, *, out: FloatArray | None = None) -> Float
     for plane, mean, target in zip(reversed(cv2.split(image)), MEAN_BGR, out, strict=True):
         np.subtract(plane, np.float32(mean), out=target)
     return out
-
-
-def _decode_jpeg(data: bytes, name: str, max_pixels: int) -> RgbImage:
-    _, _, num_channels = inspect_jpeg(data, name, max_pixels=max_pixels)
-    if num_channels not in (1, 3):
-        return decode_with_pillow(data, "Jpeg", name, max_pixels=max_pixels)
-    # IMREAD_COLOR applies the EXIF orientation and repeats grey.
-    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ImageDecodeError(f"{name}: is a broken image (JPEG data cannot be decoded)")
-    return _as_rgb(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image))
 
 
 def _as_rgb(image: cv2.typing.MatLike) -> RgbImage:

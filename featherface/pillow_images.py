@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from featherface.errors import ImageDecodeError
-from featherface.headers import MAX_PIXELS, refuse_too_large
+from featherface.headers import EXIF_ORIENTATION, MAX_PIXELS, refuse_too_large
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,7 +32,6 @@ _BROKEN: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, Lookup
 _BROKEN += (struct.error, cv2.error)
 _MAX_16_BIT = 0xFFFF
 _STRIP_PIXELS = 4_000_000
-_EXIF_ORIENTATION = 0x0112
 _TIFF_TILE_WH = (322, 323)
 _TIFF_TILE_PIXELS = 2048 * 2048
 _WARNINGS_LOCK = threading.Lock()
@@ -111,7 +110,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
     # A broken EXIF block does not make the pixels unreadable. Asked first, as Pillow copies what is upright.
     with suppress(Exception):
-        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+        if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
             return ImageOps.exif_transpose(image)
     return image
 

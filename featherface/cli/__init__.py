@@ -100,11 +100,18 @@ def _explain_missing(error: ModuleNotFoundError) -> int:
     return 1
 
 
+class _OneLine(logging.Formatter):
+    """Messages may hold names of files, and those anything."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+        return printable(super().formatMessage(record))
+
+
 @contextlib.contextmanager
 def _logging_to_stderr() -> Iterator[None]:
     """Show what our modules tell, as plain lines; whoever calls `main` gets the loggers back as they were."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_OneLine("%(message)s"))
     loggers = [logging.getLogger(name) for name in ("featherface", "pipelines")]
     before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:

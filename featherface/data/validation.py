@@ -45,6 +45,8 @@ class SplitReport:
     """Annotated photographs that are not there."""
     unreadable: tuple[tuple[str, str], ...]
     """Photographs that cannot be decoded, each with the reason."""
+    damaged: tuple[tuple[str, str], ...]
+    """Photographs that lost data and can be decoded for the rest, each with what was lost."""
     unannotated: tuple[str, ...]
     """Photographs that no annotation names."""
     image_wh: npt.NDArray[np.int64]
@@ -90,6 +92,7 @@ class SplitReport:
             "images": self.num_images,
             "missing images": len(self.missing),
             "unreadable images": len(self.unreadable),
+            "damaged images": len(self.damaged),
             "images without annotation": len(self.unannotated),
             "images without faces": int((self.faces_per_image == 0).sum()),
             "faces": self.num_faces,
@@ -112,6 +115,7 @@ class SplitReport:
             "files": {
                 "missing": list(self.missing),
                 "unreadable": [{"image": name, "reason": reason} for name, reason in self.unreadable],
+                "damaged": [{"image": name, "reason": reason} for name, reason in self.damaged],
                 "without_annotation": list(self.unannotated),
             },
         }
@@ -165,6 +169,7 @@ class ValidationReport:
         for name, split in self.splits.items():
             problems.append((f"{name}: missing", split.missing))
             problems.append((f"{name}: unreadable", [reason for _, reason in split.unreadable]))
+            problems.append((f"{name}: damaged", [reason for _, reason in split.damaged]))
             problems.append((f"{name}: without annotation", split.unannotated))
         lines = []
         for title, files in problems:
@@ -181,6 +186,7 @@ class _ImageFacts:
     digest: bytes
     wh: tuple[int, int] | None
     reason: str
+    """Why it cannot be decoded, or what was lost; empty if all is well."""
 
 
 def validate_dataset(root: Path | str, *, num_threads: int | None = None) -> ValidationReport:
@@ -232,11 +238,12 @@ def _examine(path: Path) -> _ImageFacts:
     except OSError as error:
         return _ImageFacts(b"", None, f"{path}: cannot be read ({error.strerror or error})")
     digest = hashlib.blake2b(data, digest_size=16).digest()
+    damage: list[str] = []
     try:
-        height, width = decode_image(data, str(path)).shape[:2]
+        height, width = decode_image(data, str(path), tell_damage=damage.append).shape[:2]
     except ImageDecodeError as error:
         return _ImageFacts(digest, None, str(error))
-    return _ImageFacts(digest, (width, height), "")
+    return _ImageFacts(digest, (width, height), "".join(damage))
 
 
 def _judge_split(
@@ -256,6 +263,9 @@ def _judge_split(
     return SplitReport(
         missing=tuple(a.image for path, a in zip(paths, annotations, strict=True) if path is None),
         unreadable=tuple((names[path], facts[path].reason) for path in mine if facts[path].wh is None),
+        damaged=tuple(
+            (names[path], facts[path].reason) for path in mine if facts[path].wh and facts[path].reason
+        ),
         unannotated=tuple(names[path] for path in mine if path not in used),
         image_wh=np.asarray([wh for wh, _ in sized], dtype=np.int64).reshape(-1, 2),
         faces_per_image=np.asarray([len(annotation) for annotation in annotations], dtype=np.int64),

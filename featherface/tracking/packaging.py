@@ -59,6 +59,7 @@ _REQUIREMENTS = (
     "pillow",
     "pydantic",
     "pyyaml",
+    "simplejpeg",
 )
 
 

@@ -417,6 +417,21 @@ def test_the_command_line_goes_on_past_every_hostile_file(photograph: Image.Imag
     assert len((tmp_path / "faces.csv").read_text(encoding="utf-8").splitlines()) >= 3
 
 
+def test_what_a_damaged_jpeg_lost_is_told_on_one_line(
+    photograph: Image.Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = encode(photograph, "JPEG", quality=95)
+    lost = tmp_path / "lost\n\x1b[31m.jpg"
+    lost.write_bytes(data[: -len(data) // 5] + data[-len(data) // 10 :])  # below the chin
+    with pytest.raises(SystemExit) as left:
+        main(["detect", str(lost)])
+    said = capsys.readouterr()
+    assert left.value.code == 0
+    assert said.out.endswith("lost\\n\\x1b[31m.jpg: 1 face\n")
+    assert said.err.count("\n") == 1
+    assert "lost\\n\\x1b[31m.jpg: is a damaged JPEG (" in said.err
+
+
 @pytest.mark.parametrize("name", ["", "x" * 300 + ".jpg", "gone.jpg", "http://127.0.0.1:1/a.jpg", "pipe.jpg"])
 @pytest.mark.timeout(30)
 def test_one_bad_argument_is_exit_code_2(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import stat
 import struct
 import subprocess
@@ -165,6 +166,30 @@ def test_end_of_the_thumbnail_does_not_hide_that_the_photograph_is_cut() -> None
 def test_bytes_after_the_end_of_a_jpeg_are_fine() -> None:
     data = encode(Image.fromarray(four_corners()), "JPEG")
     np.testing.assert_array_equal(decode_image(data + b"video of a phone", "x"), decode_image(data, "x"))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": "4:4:4"}, {"quality": 30}])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_jpegs_have_the_very_pixels_that_opencv_reads(options: dict[str, object], mode: str) -> None:
+    """Weights and published numbers are of photographs that OpenCV decoded."""
+    noise = np.random.default_rng(0).integers(0, 255, (61, 83, 3), dtype=np.uint8)
+    image = Image.fromarray(cv2.GaussianBlur(noise, (0, 0), 2)).convert(mode)
+    data = encode(image, "JPEG", **options)
+    bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(decode_image(data, "x"), bgr[:, :, ::-1])
+
+
+def test_a_jpeg_that_lost_its_middle_is_read_and_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(cv2.GaussianBlur(noise, (0, 0), 2)), "JPEG")
+    whole = decode_image(data, "whole.jpg")
+    assert caplog.messages == []
+    half = len(data) // 2
+    damaged = decode_image(data[:half] + data[half + 1000 :], "lost.jpg")
+    assert len(caplog.messages) == 1
+    assert re.match(r"lost\.jpg: is a damaged JPEG \(.+\); faces in what is lost", caplog.messages[0])
+    np.testing.assert_array_equal(damaged[:24], whole[:24])
+    assert (damaged != whole).any()
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP", "BMP", "TIFF", "GIF"])

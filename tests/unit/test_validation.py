@@ -82,6 +82,7 @@ def test_faces_are_counted_by_what_is_odd_about_them(report: ValidationReport) -
         "images": 5,
         "missing images": 1,
         "unreadable images": 1,
+        "damaged images": 0,
         "images without annotation": 2,
         "images without faces": 1,
         "faces": 9,
@@ -144,6 +145,20 @@ def test_clean_split_alone_is_usable(tmp_path: Path) -> None:
     assert report.is_usable
     assert list(report.splits) == ["val"]
     assert report.table().endswith(": usable")
+
+
+def test_a_damaged_photograph_is_named_and_used(tmp_path: Path) -> None:
+    root = make_clean(tmp_path)
+    photograph = images_dir(root, "val") / "e" / "0.png"  # what it is, its content says
+    write_image(photograph.with_suffix(".jpg"), picture(9, (64, 64)))
+    data = photograph.with_suffix(".jpg").read_bytes()
+    photograph.with_suffix(".jpg").unlink()
+    photograph.write_bytes(data[: len(data) // 2] + data[len(data) // 2 + 200 :])
+    report = validate_dataset(root)
+    assert report.is_usable
+    assert report.splits["val"].counts()["damaged images"] == 1
+    assert "val: damaged: " in report.table()
+    assert [told["image"] for told in report.to_dict()["splits"]["val"]["files"]["damaged"]] == ["e/0.png"]
 
 
 def test_long_lists_are_cut_in_the_table_but_not_in_the_json(tmp_path: Path) -> None:
