@@ -53,8 +53,12 @@ class Letterboxed:
     source_hw: tuple[int, int]
 
 
-def read_image(path: Path | str) -> RgbImage:
+def read_image(path: Path | str, *, tell_damage: TellDamage = log_damage) -> RgbImage:
     """Decode an image file to (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+
+    Args:
+        path: of the file.
+        tell_damage: as of `decode_image`.
 
     Raises:
         ImageDecodeError: the file cannot be read, is no image, is cut short or has more than `MAX_PIXELS`.
@@ -65,7 +69,7 @@ def read_image(path: Path | str) -> RgbImage:
         raise ImageDecodeError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:  # a name with a zero byte, or with half a character
         raise ImageDecodeError(f"{str(path)!r}: cannot be read (no name that a file can have)") from error
-    return decode_image(data, str(path))
+    return decode_image(data, str(path), tell_damage=tell_damage)
 
 
 def decode_image(

@@ -115,7 +115,7 @@ class Faces(Sequence[Face]):
     @property
     def image(self) -> RgbImage:
         """The pixels (H, W, 3), uint8 RGB, read again from the source."""
-        return self._source.read()
+        return self._source.read(tell_damage=_was_told)
 
     def __len__(self) -> int:
         return len(self._detections)
@@ -200,3 +200,7 @@ class Faces(Sequence[Face]):
             DataError: another suffix, or a folder that cannot be written to.
         """
         write_image(path, self.plot())
+
+
+def _was_told(_damage: str) -> None:
+    """When the faces were found."""

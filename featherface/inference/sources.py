@@ -13,6 +13,7 @@ from PIL import Image
 
 from featherface.errors import DataError
 from featherface.imaging import IMAGE_SUFFIXES, RgbImage, decode_image, read_image
+from featherface.jpeg_images import TellDamage, log_damage
 from featherface.pillow_images import rgb_of_pillow
 
 if TYPE_CHECKING:
@@ -36,17 +37,20 @@ class ImageSource:
     bgr: bool = False
     """An array has blue first, as OpenCV reads pictures."""
 
-    def read(self) -> RgbImage:
+    def read(self, *, tell_damage: TellDamage = log_damage) -> RgbImage:
         """The pixels, (H, W, 3) uint8 RGB.
+
+        Args:
+            tell_damage: as of `decode_image`.
 
         Raises:
             ImageDecodeError: a file, bytes or a Pillow image that cannot be decoded.
             DataError: an array that is no image.
         """
         if isinstance(self.source, str | Path):
-            return read_image(self.source)
+            return read_image(self.source, tell_damage=tell_damage)
         if isinstance(self.source, bytes):
-            return decode_image(self.source, "<bytes>")
+            return decode_image(self.source, "<bytes>", tell_damage=tell_damage)
         if isinstance(self.source, Image.Image):
             return rgb_of_pillow(self.source, "the Pillow image")
         return as_rgb(self.source, bgr=self.bgr)

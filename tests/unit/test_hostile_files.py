@@ -424,12 +424,13 @@ def test_what_a_damaged_jpeg_lost_is_told_on_one_line(
     lost = tmp_path / "lost\n\x1b[31m.jpg"
     lost.write_bytes(data[: -len(data) // 5] + data[-len(data) // 10 :])  # below the chin
     with pytest.raises(SystemExit) as left:
-        main(["detect", str(lost)])
+        main(["detect", str(lost), "--save", str(tmp_path / "out")])
     said = capsys.readouterr()
     assert left.value.code == 0
     assert said.out.endswith("lost\\n\\x1b[31m.jpg: 1 face\n")
-    assert said.err.count("\n") == 1
+    assert said.err.count("is a damaged JPEG") == 1
     assert "lost\\n\\x1b[31m.jpg: is a damaged JPEG (" in said.err
+    assert "\x1b" not in said.err
 
 
 @pytest.mark.parametrize("name", ["", "x" * 300 + ".jpg", "gone.jpg", "http://127.0.0.1:1/a.jpg", "pipe.jpg"])
