@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.events import emit_event
+from tqdm import tqdm
 
 from featherface.errors import ConfigError
 from featherface.files import sha256_of, write_atomically
@@ -94,7 +95,8 @@ def _detect_all(
     with task_runner(runner, workers) as pool:
         common = {"out": str(out), "settings": settings}
         futures = [pool.submit(detect, {"shard": shard, **common}) for shard in shards]
-        return [future.result() for future in futures]
+        bar = tqdm(futures, desc="detect", unit="shard", disable=None)
+        return [future.result() for future in bar]
 
 
 def _summary(results: list[ShardResult], settings: Settings) -> dict[str, Any]:
