@@ -10,7 +10,8 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 
@@ -32,6 +33,13 @@ from featherface.errors import FeatherFaceError
 # Newer versions of typer carry a copy of click of their own and do not export this base class.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
+_FIRST_STEPS = """\b
+First steps:
+  featherface detect photo.jpg --save out
+  featherface pipeline
+`featherface COMMAND --help` says more.
+"""
+
 app = typer.Typer(
     name="featherface",
     help="Ultra-light face detection, and the pipeline that trains, judges and promotes the detector.",
@@ -39,7 +47,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=_FIRST_STEPS,
 )
 pipeline.add_commands(app)
 detect.add_commands(app)
@@ -51,6 +60,23 @@ app.add_typer(data.app, name="data")
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(registry.app, name="registry")
 app.add_typer(team.app, name="team")
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"featherface {version('featherface')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is."),
+    ] = False,
+) -> None:
+    pass
 
 
 def main(arguments: list[str] | None = None) -> None:

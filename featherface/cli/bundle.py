@@ -13,11 +13,12 @@ app = typer.Typer(
     help="Distill on a machine that has torch, numpy and OpenCV and nothing else.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    short_help="Distill on a bare GPU machine, and take the student home.",
 )
 ROOT = Annotated[Path, typer.Option(help="The workspace.")]
 
 
-@app.command()
+@app.command(short_help="Pack settings, teacher and photographs.")
 def pack(
     out: Annotated[Path, typer.Argument(help="A new folder for the bundle.")], root: ROOT = Path()
 ) -> None:
@@ -29,7 +30,7 @@ def pack(
         typer.echo(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
 
 
-@app.command()
+@app.command(short_help="Take home what another machine trained.")
 def collect(
     result: Annotated[Path, typer.Argument(help="The folder OUT that came back.")], root: ROOT = Path()
 ) -> None:

@@ -13,7 +13,7 @@ import typer
 
 def add_commands(app: typer.Typer) -> None:
     """Hang the command on the application."""
-    app.command()(bench)
+    app.command(short_help="Compare AP, size and speed with other detectors.")(bench)
 
 
 def bench(

@@ -19,7 +19,7 @@ app = typer.Typer(
 DEFAULTS = SynthesizeConfig()
 
 
-@app.command()
+@app.command(short_help="Draw scenes with faces; nothing is downloaded.")
 def synthesize(
     destination: Annotated[Path, typer.Argument(help="New or empty folder.")],
     train: Annotated[int, typer.Option(min=1, help="Training images.")] = DEFAULTS.num_train,
@@ -33,7 +33,7 @@ def synthesize(
     typer.echo(f"{destination}: {train} training and {val} validation images")
 
 
-@app.command("import-widerface")
+@app.command("import-widerface", short_help="Bring WIDER FACE folders or zips into a folder.")
 def import_widerface(
     source: Annotated[
         Path, typer.Argument(help="Folder with WIDER_train, WIDER_val, wider_face_split, or their zips.")
@@ -47,7 +47,7 @@ def import_widerface(
     typer.echo(f"{destination}: imported from {source}")
 
 
-@app.command()
+@app.command(short_help="Look for broken, missing and duplicate images.")
 def validate(
     directory: Annotated[Path, typer.Argument(help="A data set in WIDER FACE layout.")] = Path("data"),
     plot: Annotated[Path | None, typer.Option(help="Also draw sizes and counts into this PNG.")] = None,
@@ -69,7 +69,7 @@ def validate(
     refuse_unusable(report)
 
 
-@app.command()
+@app.command(short_help="Record the data as a new version, and push it.")
 def push(
     root: Annotated[Path, typer.Option(help="The workspace.")] = Path(),
     remote: Annotated[

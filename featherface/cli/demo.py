@@ -12,7 +12,7 @@ from featherface.cli.options import default_model
 
 def add_commands(app: typer.Typer) -> None:
     """Hang the command on the application."""
-    app.command()(demo)
+    app.command(short_help="Write a web page that finds faces in the browser.")(demo)
 
 
 def demo(

@@ -25,11 +25,18 @@ COLUMNS = (
     *(f"{point}_{axis}" for point in _POINTS for axis in "xy"),
 )  # fmt: skip
 """Of `--csv`: one line a face, pixels of the picture."""
+_EXAMPLES = """\b
+Examples:
+  featherface detect photo.jpg --save out
+  featherface detect photos/ --csv faces.csv
+  featherface detect film.mp4 --every 5 --blurred out
+  featherface detect crowd.jpg --image-size original
+"""
 
 
 def add_commands(app: typer.Typer) -> None:
     """Hang the command on the application."""
-    app.command()(detect)
+    app.command(short_help="Find the faces in pictures and films.", epilog=_EXAMPLES)(detect)
 
 
 def detect(

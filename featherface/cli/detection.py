@@ -14,9 +14,9 @@ from featherface.cli.options import MODEL, RUNNER, Runner, default_model
 
 def add_commands(app: typer.Typer) -> None:
     """Hang the commands on the application."""
-    app.command()(evaluate)
-    app.command()(score)
-    app.command()(batch)
+    app.command(short_help="Measure AP: WIDER FACE easy, medium, hard, and COCO.")(evaluate)
+    app.command(short_help="Score predictions on disk with the official protocol.")(score)
+    app.command(short_help="Run the champion over very many pictures, in shards.")(batch)
 
 
 def batch(

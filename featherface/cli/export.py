@@ -13,7 +13,7 @@ from featherface.cli.options import MODEL, default_model
 
 def add_commands(app: typer.Typer) -> None:
     """Hang the command on the application."""
-    app.command()(export)
+    app.command(short_help="Write ONNX, int8, OpenVINO and torch files, each checked.")(export)
 
 
 def export(

@@ -11,14 +11,20 @@ from featherface.cli.flows import find_flow
 from featherface.cli.options import RUNNER, Runner, read_settings
 
 SHIPPED_STUDENT = Path(__file__).parent.parent / "weights" / "featherface.safetensors"
+_EXAMPLES = """\b
+Examples:
+  featherface pipeline
+  featherface pipeline --profile widerface --data WIDER_FACE
+  featherface pipeline --profile widerface-continue --student shipped --data WIDER_FACE
+"""
 
 
 def add_commands(app: typer.Typer) -> None:
     """Hang the commands on the application."""
-    app.command()(pipeline)
-    app.command()(run)
-    app.command()(trials)
-    app.command()(claims)
+    app.command(short_help="Train, judge, export and promote a student.", epilog=_EXAMPLES)(pipeline)
+    app.command(short_help="Run one stage, whether it is stale or not.")(run)
+    app.command(short_help="Compare many configurations in short, equal trainings.")(trials)
+    app.command(short_help="Test the numbers that the design document claims.")(claims)
 
 
 def pipeline(

@@ -20,7 +20,7 @@ VERSION = Annotated[str, typer.Argument(help="Version number.")]
 REASON = Annotated[str, typer.Option(help="Why, for the history.")]
 
 
-@app.command("list")
+@app.command("list", short_help="List the versions with AP, decisions and aliases.")
 def list_versions(root: ROOT = Path()) -> None:
     """List the versions, newest first, with mean AP, the gate's decision and aliases."""
     versions = _registry(root).list_versions()
@@ -33,7 +33,7 @@ def list_versions(root: ROOT = Path()) -> None:
         typer.echo("no version yet: `featherface pipeline` registers one")
 
 
-@app.command()
+@app.command(short_help="Make a version the champion by hand.")
 def promote(version: VERSION, reason: REASON = "promoted by hand", root: ROOT = Path()) -> None:
     """Make a version the champion by hand; the old one becomes previous_champion."""
     _registry(root).promote(version, (reason,))
@@ -46,7 +46,7 @@ def rollback(reason: REASON = "rolled back by hand", root: ROOT = Path()) -> Non
     typer.echo(f"version {_registry(root).rollback((reason,))} is the champion")
 
 
-@app.command()
+@app.command(short_help="Show every move of the champion, and whether it is intact.")
 def history(root: ROOT = Path()) -> None:
     """Show every move of the champion, oldest first; ends with 1 if somebody changed the record."""
     registry = _registry(root)
@@ -62,7 +62,7 @@ def history(root: ROOT = Path()) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(short_help="Show what a version was made from.")
 def lineage(version: VERSION, root: ROOT = Path()) -> None:
     """Show where a version comes from: data, code, parameters, runs, file."""
     from featherface.tracking.lineage import trace
@@ -71,7 +71,7 @@ def lineage(version: VERSION, root: ROOT = Path()) -> None:
         typer.echo(f"{label:<20} {value}")
 
 
-@app.command()
+@app.command(short_help="Make a version again, and compare.")
 def reproduce(
     version: VERSION,
     root: ROOT = Path(),
@@ -87,7 +87,7 @@ def reproduce(
     return int(not reproduction.is_same_file or bool(reproduction.differences))
 
 
-@app.command()
+@app.command(short_help="Mark runs as killed whose process is gone.")
 def reap(root: ROOT = Path()) -> None:
     """Mark the runs as killed whose process on this machine is gone."""
     from featherface.tracking.runs import reap_runs

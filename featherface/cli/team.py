@@ -12,13 +12,14 @@ from featherface.cli.options import read_settings
 
 app = typer.Typer(
     help="PostgreSQL, S3 store, MLflow, Prefect and a worker on this machine.",
+    short_help="Start and stop the services of a team on this machine.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 FOLDER = Annotated[Path, typer.Option(help="Where all their state is kept.")]
 
 
-@app.command()
+@app.command(short_help="Start what does not run yet, and the schedules.")
 def up(
     folder: FOLDER = Path("team"),
     changes: Annotated[
@@ -35,14 +36,14 @@ def up(
     typer.echo(f"use them           source {team.path('env.sh')}")
 
 
-@app.command()
+@app.command(short_help="Stop the services; their state stays.")
 def down(folder: FOLDER = Path("team")) -> None:
     """Stop the services, the worker first; their state stays."""
     stopped = find_flow("team_down")(folder)
     typer.echo(f"stopped: {', '.join(stopped) or 'nothing ran'}")
 
 
-@app.command()
+@app.command(short_help="Show which services run.")
 def status(folder: FOLDER = Path("team")) -> int:
     """Show which services run; ends with 1 if one does not."""
     services = list(find_flow("team_status")(folder))

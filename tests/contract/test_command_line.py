@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,19 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     for command in ("pipeline", "run", "detect", "demo", "evaluate", "score", "data", "registry"):
         assert f"  {command} " in out
+
+
+@pytest.mark.parametrize("group", [[], ["data"], ["bundle"], ["registry"], ["team"]])
+def test_no_summary_of_a_command_is_cut(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run_main(capsys, *group, "--help")
+    summaries = out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert summaries
+    assert not [line for line in summaries if not line.endswith(".")]
+    assert not [line for line in summaries if line.endswith("...")]
+
+
+def test_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main(capsys, "--version") == (0, f"featherface {version('featherface')}\n", "")
 
 
 def test_starting_and_detecting_import_neither_torch_nor_mlflow_nor_prefect() -> None:
