@@ -1,4 +1,4 @@
-"""`featherface pipeline`, `run` and `trials`: all stages in order, one, or many short trainings."""
+"""`featherface pipeline`, `run`, `trials`, `average`: all stages, one, many short trainings, their mean."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command(short_help="Train, judge, export and promote a student.", epilog=_EXAMPLES)(pipeline)
     app.command(short_help="Run one stage, whether it is stale or not.")(run)
     app.command(short_help="Compare many configurations in short, equal trainings.")(trials)
+    app.command(short_help="Make one student of several: the mean of their weights.")(average)
     app.command(short_help="Test the numbers that the design document claims.")(claims)
 
 
@@ -114,6 +115,23 @@ def trials(
     from featherface.trials.run import run_plan
 
     typer.echo(run_plan(plan, data=data, teacher=teacher, folder=out or Path("trials") / plan.stem))
+    return 0
+
+
+def average(
+    students: Annotated[
+        list[Path], typer.Argument(help="Two or more .safetensors files that went on from the same student.")
+    ],
+    out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
+) -> int:
+    """Make one student of several that went on from the same one: the mean of their weights.
+
+    `featherface pipeline --student OUT` then trains it on, judges it and promotes it.
+    """
+    from featherface.distillation.averaging import average_students
+
+    average_students(students, out)
+    typer.echo(f"the mean of {len(students)} students is in {out}")
     return 0
 
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from featherface.config import DataConfig, DistillConfig, ModelConfig, TeacherConfig
+from featherface.distillation.averaging import MEAN_OF
 from featherface.evaluation import page
 from featherface.evaluation.page import INTERVALS_NOTE
 from featherface.files import sha256_of
+from featherface.inference.weights import load_model_with_info
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
 from featherface.tracking.provenance import data_md5, git_sha
@@ -98,14 +100,20 @@ def describe_training(distill: DistillConfig, *, root: Path) -> str:
         "random": "started at random",
     }[distill.start]
     if distill.initial_weights is not None:
-        digest = sha256_of(root / distill.initial_weights)
-        start = f"went on from a student with the digest {digest[:16]}"
+        start = f"went on from {_describe_student(root / distill.initial_weights)}"
     return (
         f"{how}, {start}, {distill.frozen_stages} of its stages frozen, {train.epochs} epochs of "
         f"{train.image_size_px} px crops, batch {train.batch_size}, {train.optimizer} {train.lr:g}, "
         f"seed {train.seed}"
         + ("" if distill.score_temperature == 1 else f", class logits over {distill.score_temperature:g}")
     )
+
+
+def _describe_student(path: Path) -> str:
+    _, info = load_model_with_info(path)
+    averaged = info.extra.get(MEAN_OF, "").split()
+    whose = f"the mean of {len(averaged)} students ({', '.join(each[:8] for each in averaged)})"
+    return f"{whose if averaged else 'a student'} with the digest {sha256_of(path)[:16]}"
 
 
 def model_card(
