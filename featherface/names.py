@@ -12,3 +12,6 @@ Innovation = Literal[
     "dynamic_weight_sharing",
 ]
 INNOVATIONS: tuple[Innovation, ...] = get_args(Innovation)
+
+WEIGHTS_KEY = "featherface"
+"""Of the text beside the weights in a safetensors file."""

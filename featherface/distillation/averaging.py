@@ -7,12 +7,10 @@ from pathlib import Path
 
 import torch
 
+from featherface.distillation.origin import MEAN_OF
 from featherface.errors import ModelError
 from featherface.files import sha256_of
 from featherface.inference.weights import load_model_with_info, save_weights
-
-MEAN_OF = "mean_of"
-"""Of what the file says of itself: the digests of the students, in the order in which they were given."""
 
 
 def average_students(paths: Sequence[Path], target: Path) -> None:

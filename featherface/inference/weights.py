@@ -10,20 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from featherface.errors import ModelError
 from featherface.files import write_atomically
 from featherface.inference.model_info import SCHEMA_KEY, SCHEMA_VERSION, ModelInfo
+from featherface.names import WEIGHTS_KEY
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from featherface.models.detector import FeatherFace
 
-# safetensors writes its keys in the order of a randomly seeded hash table: with a single key equal weights
-# make equal bytes, which is what DVC compares.
-_METADATA_KEY: Final = "featherface"
 _NAMED_IN_MESSAGES = 3
 
 
@@ -62,7 +60,9 @@ def save_weights(
         "innovations": list(innovations),
         "extra": dict(extra or {}),
     }
-    write_atomically(path, save(tensors, metadata={_METADATA_KEY: json.dumps(about, sort_keys=True)}))
+    # safetensors writes its keys in the order of a randomly seeded hash table: with a single key equal weights
+    # make equal bytes, which is what DVC compares.
+    write_atomically(path, save(tensors, metadata={WEIGHTS_KEY: json.dumps(about, sort_keys=True)}))
 
 
 def load_model(path: Path | str) -> FeatherFace:
@@ -142,10 +142,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
         raise ModelError(
             f"{path}: is no complete safetensors file ({error}); make or fetch it again"
         ) from error
-    if _METADATA_KEY not in metadata:
+    if WEIGHTS_KEY not in metadata:
         return tensors, None
     try:
-        about = json.loads(metadata[_METADATA_KEY])
+        about = json.loads(metadata[WEIGHTS_KEY])
         schema = about[SCHEMA_KEY]
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{path}: its metadata is broken ({error}); save the weights again") from error

@@ -15,7 +15,7 @@ _BASE = (
     "stages/base.py",
     "stages/names.py",
 )
-_IMAGES = ("imaging.py", "headers.py", "pillow_images.py", "data/widerface.py")
+_IMAGES = ("imaging.py", "headers.py", "jpeg_images.py", "pillow_images.py", "data/widerface.py")
 _NETWORKS = ("structures.py", "geometry.py", "models", "inference")
 _TRAINING = (
     *_NETWORKS,
@@ -111,7 +111,7 @@ _ALL = (
             names.VALIDATION_PLOT,
         ),
         outputs=(Output(names.REPORT_HTML), Output(names.MODEL_CARD), Output(names.REPORT_METRICS, "metric")),
-        code=(*_BASE, "evaluation/page.py", "stages/report.py"),
+        code=(*_BASE, "evaluation/page.py", "distillation/origin.py", "stages/report.py"),
     ),
 )
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from featherface.config import DataConfig, DistillConfig, ModelConfig, TeacherConfig
-from featherface.distillation.averaging import MEAN_OF
+from featherface.distillation.origin import read_mean_of
 from featherface.evaluation import page
 from featherface.evaluation.page import INTERVALS_NOTE
 from featherface.files import sha256_of
-from featherface.inference.weights import load_model_with_info
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
 from featherface.tracking.provenance import data_md5, git_sha
@@ -110,8 +109,7 @@ def describe_training(distill: DistillConfig, *, root: Path) -> str:
 
 
 def _describe_student(path: Path) -> str:
-    _, info = load_model_with_info(path)
-    averaged = info.extra.get(MEAN_OF, "").split()
+    averaged = read_mean_of(path)
     whose = f"the mean of {len(averaged)} students ({', '.join(each[:8] for each in averaged)})"
     return f"{whose if averaged else 'a student'} with the digest {sha256_of(path)[:16]}"
 
