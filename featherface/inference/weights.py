@@ -60,8 +60,8 @@ def save_weights(
         "innovations": list(innovations),
         "extra": dict(extra or {}),
     }
-    # safetensors writes its keys in the order of a randomly seeded hash table: with a single key equal weights
-    # make equal bytes, which is what DVC compares.
+    # safetensors writes its keys in the order of a randomly seeded hash table: with a single key equal
+    # weights make equal bytes, which is what DVC compares.
     write_atomically(path, save(tensors, metadata={WEIGHTS_KEY: json.dumps(about, sort_keys=True)}))
 
 
