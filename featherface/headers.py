@@ -13,8 +13,6 @@ from featherface.errors import ImageDecodeError
 
 MAX_PIXELS = 200_000_000
 """Larger images are refused before they are decoded: they are mostly attacks or mistakes."""
-EXIF_ORIENTATION = 0x0112
-"""The tag that says how a picture is to be turned."""
 
 # Signatures at the start of the file, and the Pillow plugin that reads such files.
 _IMAGES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(

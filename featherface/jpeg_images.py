@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from featherface.headers import EXIF_ORIENTATION, JpegHeader
+from featherface.headers import JpegHeader
+from featherface.pillow_images import exif_orientation
 
 TellDamage: TypeAlias = Callable[[str], None]
 """Is told in a line what a picture lost."""
@@ -52,21 +52,8 @@ def decode_jpeg(
     except ValueError as damage:
         image = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=False)
         tell_damage(f"{name}: is a damaged JPEG ({damage}); faces in what is lost cannot be found")
-    upright: npt.NDArray[np.uint8] = _turn(image, _orientation(header.exif))
+    upright: npt.NDArray[np.uint8] = _turn(image, exif_orientation(header.exif))
     return upright
-
-
-def _orientation(exif: bytes) -> int:
-    if not exif:
-        return 1
-    from PIL import Image
-
-    # A broken EXIF block does not make the pixels unreadable.
-    with suppress(Exception):
-        tags = Image.Exif()
-        tags.load(exif)
-        return int(tags.get(EXIF_ORIENTATION, 1))
-    return 1
 
 
 def _turn(image: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from featherface.errors import ImageDecodeError
-from featherface.headers import EXIF_ORIENTATION, MAX_PIXELS, refuse_too_large
+from featherface.headers import MAX_PIXELS, refuse_too_large
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,6 +32,7 @@ _BROKEN: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, Lookup
 _BROKEN += (struct.error, cv2.error)
 _MAX_16_BIT = 0xFFFF
 _STRIP_PIXELS = 4_000_000
+_EXIF_ORIENTATION = 0x0112
 _TIFF_TILE_WH = (322, 323)
 _TIFF_TILE_PIXELS = 2048 * 2048
 _WARNINGS_LOCK = threading.Lock()
@@ -96,6 +97,19 @@ def rgb_of_pillow(image: Image.Image, name: str, *, max_pixels: int = MAX_PIXELS
         return _to_rgb(image, name)
 
 
+def exif_orientation(exif: bytes) -> int:
+    """How an EXIF block says that a picture is to be turned; 1, upright, if there is none or a broken one."""
+    if not exif:
+        return 1
+    from PIL import Image
+
+    tags = Image.Exif()
+    with suppress(Exception), _without_warnings():
+        tags.load(exif)
+        return int(tags.get(_EXIF_ORIENTATION, 1))
+    return 1
+
+
 def _as_adobe_means(image: Image.Image) -> Image.Image:
     """Pillow reads every CMYK JPEG as Adobe writes them, inverted; the others turned back."""
     if image.format != "JPEG" or image.mode != "CMYK" or "adobe" in image.info:
@@ -110,7 +124,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
     # A broken EXIF block does not make the pixels unreadable. Asked first, as Pillow copies what is upright.
     with suppress(Exception):
-        if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
             return ImageOps.exif_transpose(image)
     return image
 

@@ -77,6 +77,17 @@ def test_broken_exif_does_not_make_a_picture_unreadable() -> None:
     np.testing.assert_array_equal(decode_image(data, "x"), four_corners())
 
 
+@pytest.mark.parametrize("cut", range(1, 30, 4))
+def test_broken_exif_of_a_jpeg_is_ignored_in_silence(
+    cut: int, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(Image.fromarray(four_corners()), "JPEG", exif=exif.tobytes()[:-cut])
+    assert decode_image(data, "x").shape in {(48, 80, 3), (80, 48, 3)}
+    assert [str(warning.message) for warning in recwarn] == caplog.messages == []
+
+
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
 def test_grey_is_repeated_on_three_channels(image_format: str) -> None:
     grey = np.full((8, 8), 77, dtype=np.uint8)
