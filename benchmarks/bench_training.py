@@ -54,7 +54,7 @@ class Run:
         self.model = model.to(memory_format=torch.channels_last).train()
         self.losses = losses
         self.optimizer = build_optimizer([model], name="adamw", lr=1e-5, weight_decay=train.weight_decay)
-        self.average = WeightAverage(model, decay=train.ema_decay)
+        self.average = WeightAverage(model, decay=train.ema_decay, power=train.ema_power)
         self.seconds: dict[str, list[float]] = {"losses": [], "backward": [], "optimizer": []}
 
     def step(self, batch: Batch) -> None:

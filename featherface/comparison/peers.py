@@ -73,7 +73,7 @@ class YuNet:
         by_name = dict(zip(self._names, (output[0] for output in found), strict=True))
         levels = [self._decode(by_name, stride, padded.shape[3]) for stride in (8, 16, 32)]
         scores, boxes, landmarks = (np.concatenate(parts) for parts in zip(*levels, strict=True))
-        return _suppressed(boxes, scores, landmarks, self._iou_threshold)
+        return _suppressed(boxes, scores, landmarks, self._iou_threshold, self._settings.max_faces)
 
     def _decode(self, outputs: dict[str, Floats], stride: int, width: int) -> tuple[Floats, Floats, Floats]:
         score = np.sqrt(outputs[f"cls_{stride}"] * outputs[f"obj_{stride}"])[:, 0]
@@ -116,7 +116,9 @@ class UltraLight:
         kept = np.flatnonzero(score > self._settings.score_threshold)
         boxes_xyxy = boxes[0, kept] * np.asarray([width, height, width, height], dtype=np.float32)
         landmarks_xy = np.zeros((len(kept), 5, 2), dtype=np.float32)
-        return _suppressed(boxes_xyxy, score[kept], landmarks_xy, self._iou_threshold)
+        return _suppressed(
+            boxes_xyxy, score[kept], landmarks_xy, self._iou_threshold, self._settings.max_faces
+        )
 
 
 PEERS: tuple[type[Peer], ...] = (YuNet, UltraLight)
@@ -125,7 +127,7 @@ PEERS: tuple[type[Peer], ...] = (YuNet, UltraLight)
 def open_detector(path: Path, settings: EvaluateConfig) -> Detect:
     """A detector from an ONNX file of ours or of one of `PEERS`.
 
-    Peers keep the suppression that their authors use, and no limit; the threshold is that of the settings.
+    Peers keep the suppression that their authors use; threshold and limit are those of the settings.
 
     Raises:
         ModelError: the file cannot be used, or is of no detector known here.
@@ -148,8 +150,10 @@ def open_detector(path: Path, settings: EvaluateConfig) -> Detect:
     )
 
 
-def _suppressed(boxes_xyxy: Floats, scores: Floats, landmarks_xy: Floats, iou_threshold: float) -> Detections:
-    kept = non_maximum_suppression(boxes_xyxy, scores, iou_threshold=iou_threshold)
+def _suppressed(
+    boxes_xyxy: Floats, scores: Floats, landmarks_xy: Floats, iou_threshold: float, max_faces: int
+) -> Detections:
+    kept = non_maximum_suppression(boxes_xyxy, scores, iou_threshold=iou_threshold, max_faces=max_faces)
     return Detections(boxes_xyxy[kept], scores[kept], landmarks_xy[kept])
 
 

@@ -74,6 +74,7 @@ def fit_detector(
             warmup_fraction=train.warmup_fraction,
             grad_clip_norm=train.grad_clip_norm,
             ema_decay=train.ema_decay,
+            ema_power=train.ema_power,
         )
         return fit(
             model,

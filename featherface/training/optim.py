@@ -113,34 +113,39 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 class WeightAverage:
     """Exponential moving average of a network's weights and batch statistics.
 
-    The average follows quickly at first: at update n its decay is at most (1 + n) / (10 + n), or the random
-    start would weigh on short trainings.
+    The average follows quickly at first: at update n its decay is at most (1 + n) / (2 + power + n), or the
+    random start would weigh on short trainings. Until then update n weighs about n ** power.
 
     Args:
         model: is copied; its later changes arrive by `update` only. Its structure must stay.
         decay: of the old average at each update, in [0, 1); 0 keeps a plain copy.
+        power: 0 or more; 0 is nearly the plain mean of all updates, large ones follow more closely.
 
     Raises:
-        ValueError: a decay out of range.
+        ValueError: decay or power out of range.
 
     Reference:
         Polyak averaging in the exponential form and with the warm-up of TensorFlow's
-        ExponentialMovingAverage; mean teachers, arXiv:1703.01780.
+        ExponentialMovingAverage, which has power 8; mean teachers, arXiv:1703.01780; averages that weigh by a
+        power of the step, arXiv:1212.1824.
     """
 
-    def __init__(self, model: nn.Module, *, decay: float) -> None:
+    def __init__(self, model: nn.Module, *, decay: float, power: float = 8.0) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"the decay of the average must be in [0, 1), got {decay}")
+        if not power >= 0:
+            raise ValueError(f"the power of the average must be 0 or more, got {power}")
         self.module = copy.deepcopy(model).requires_grad_(False).eval()
         """The averaged network, in evaluation mode."""
         self.num_updates = 0
         self._decay = decay
+        self._power = power
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Take in the present weights of the model; counters (of batch norm) are copied, not averaged."""
         self.num_updates += 1
-        decay = min(self._decay, (1 + self.num_updates) / (10 + self.num_updates))
+        decay = min(self._decay, (1 + self.num_updates) / (2 + self._power + self.num_updates))
         pairs = list(zip(_tensors(self.module), _tensors(model), strict=True))
         averages = [average for average, _ in pairs if average.is_floating_point()]
         lives = [live for average, live in pairs if average.is_floating_point()]

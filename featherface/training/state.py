@@ -40,6 +40,7 @@ class Recipe:
     warmup_fraction: float = 0.1
     grad_clip_norm: float = 10.0
     ema_decay: float = 0.998
+    ema_power: float = 8.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.steps_per_epoch < 1:
@@ -101,7 +102,7 @@ class TrainingState:
             optimizer=build_optimizer(
                 (model, auxiliary), name=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay
             ),
-            average=WeightAverage(model, decay=recipe.ema_decay),
+            average=WeightAverage(model, decay=recipe.ema_decay, power=recipe.ema_power),
             learning_rate=LearningRate(
                 peak=recipe.lr,
                 total_steps=recipe.epochs * recipe.steps_per_epoch,

@@ -77,6 +77,19 @@ def test_ultralight_says_shares_of_the_image(tmp_path: Path) -> None:
     assert found.scores.tolist() == pytest.approx([0.8])
 
 
+def test_peers_may_return_as_many_faces_as_ours(tmp_path: Path) -> None:
+    scores = np.asarray([[[0.1, 0.9], [0.3, 0.7], [0.2, 0.8]]], dtype=np.float32)
+    boxes = np.asarray([[[0, 0, 0.1, 0.1], [0.2, 0.2, 0.3, 0.3], [0.5, 0.5, 0.6, 0.6]]], dtype=np.float32)
+    path = save(
+        tmp_path / "rfb.onnx",
+        [constant("scores", scores), constant("boxes", boxes)],
+        ["scores", "boxes"],
+        [1, 3, 48, 64],
+    )
+    detect = open_detector(path, EvaluateConfig(num_threads=1, max_faces=2))
+    assert detect(np.zeros((100, 200, 3), dtype=np.uint8)).scores.tolist() == pytest.approx([0.9, 0.8])
+
+
 def test_an_unknown_detector_is_refused_with_its_outputs(tmp_path: Path) -> None:
     path = save(
         tmp_path / "other.onnx", [constant("heat", np.zeros((1, 1), np.float32))], ["heat"], [1, 3, 8, 8]

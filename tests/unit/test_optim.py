@@ -126,6 +126,18 @@ def test_average_follows_quickly_at_first() -> None:
     assert average.module.weight.item() == pytest.approx(1 - 2 / 11)
 
 
+@pytest.mark.parametrize("power", [0.0, 1.0, 8.0])
+def test_until_the_decay_takes_over_a_step_weighs_its_number_to_the_power(power: float) -> None:
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, 0.0)
+    average = WeightAverage(network, decay=0.99999, power=power)
+    for step in range(1, 1001):
+        nn.init.constant_(network.weight, step / 1000)
+        average.update(network)
+    # The mean of x in [0, 1], weighed by x ** power.
+    assert average.module.weight.item() == pytest.approx((power + 1) / (power + 2), rel=0.01)
+
+
 def test_average_takes_in_batch_statistics_and_copies_counters() -> None:
     network = tiny_network()
     average = WeightAverage(network, decay=0.0)
@@ -159,6 +171,8 @@ def test_average_goes_on_from_its_state() -> None:
     assert restored.num_updates == 3
 
 
-def test_decay_of_one_is_refused() -> None:
+def test_decay_of_one_and_negative_power_are_refused() -> None:
     with pytest.raises(ValueError, match=r"must be in \[0, 1\), got 1"):
         WeightAverage(tiny_network(), decay=1.0)
+    with pytest.raises(ValueError, match="the power of the average must be 0 or more, got -1"):
+        WeightAverage(tiny_network(), decay=0.9, power=-1)
