@@ -14,6 +14,7 @@ import numpy as np
 from featherface.errors import DataError, OptionError
 from featherface.headers import refuse_too_large
 from featherface.imaging import RgbImage
+from featherface.inference.matroska import missing_bytes
 
 _MAX_RATE = 1000
 # Containers that say how many frames there are; others say how long they last, which may be an estimate.
@@ -100,10 +101,14 @@ def read_frames(source: str | Path | int, *, every: int = 1) -> Iterator[RgbImag
                     yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8)
             num_frames += 1
         announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    if not isinstance(source, int) and _counts_frames(Path(source)) and num_frames < _LEAST_PART * announced:
+    if isinstance(source, int):
+        return
+    if _counts_frames(Path(source)) and num_frames < _LEAST_PART * announced:
         raise DataError(
             f"{source}: ends after {num_frames} of {announced:.0f} frames: it was cut or is damaged"
         )
+    if missing := missing_bytes(Path(source)):
+        raise DataError(f"{source}: ends after {num_frames} frames, {missing} bytes too early: it was cut")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from featherface import FaceDetector
 from featherface.errors import DataError, OptionError
 from featherface.imaging import write_image
 from featherface.inference.batch import detect_files
+from featherface.inference.matroska import missing_bytes
 from featherface.inference.video import FilmWriter, frames_per_second, read_frames
 
 NUM_FRAMES = 9
@@ -134,6 +135,48 @@ def test_a_film_that_was_cut_gives_its_frames_and_then_says_so(film: Path, tmp_p
     assert done.stdout.count("cut.avi#") == len(frames)
     assert done.stderr.splitlines()[-1].startswith(f"featherface: {cut}: ends after {len(frames)} of")
     assert len(list(read_frames(tmp_path / "s" / "cut.mp4"))) == len(frames)
+
+
+@pytest.mark.parametrize("name", ["film.mkv", "film.webm"])
+def test_a_matroska_film_that_was_cut_gives_its_frames_and_then_says_so(name: str, tmp_path: Path) -> None:
+    path, cut = tmp_path / name, tmp_path / f"cut-{name}"
+    codec = cv2.VideoWriter.fourcc(*("MJPG" if name.endswith("mkv") else "VP80"))
+    writer = cv2.VideoWriter(str(path), codec, 10, (96, 64))
+    noise = np.random.default_rng(0)
+    for _ in range(NUM_FRAMES):
+        writer.write(noise.integers(0, 255, (64, 96, 3), dtype=np.uint8))
+    writer.release()
+    assert len(list(read_frames(path))) == NUM_FRAMES
+    whole = path.read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    frames, lost = [], len(whole) - len(whole) // 2
+    with pytest.raises(DataError, match=rf"ends after \d frames, {lost} bytes too early"):  # noqa: PT012
+        for frame in read_frames(cut):
+            frames.append(frame)  # noqa: PERF402 - those before the error count
+    assert 2 <= len(frames) < NUM_FRAMES
+
+
+@pytest.mark.parametrize(
+    ("content", "missing"),
+    [
+        ("", 0),
+        ("1a45dfa3", 0),  # cut within the header
+        ("1a45dfa3 82", 0),
+        ("1a45dfa3 82 0000 18538067", 0),
+        ("1a45dfa3 82 0000 18538067 84", 4),
+        ("1a45dfa3 82 0000 18538067 84 01020304", 0),
+        ("1a45dfa3 82 0000 18538067 4010 01", 15),  # a length of two bytes
+        ("1a45dfa3 82 0000 18538067 ff 01", 0),  # a stream: the length is not known
+        ("1a45dfa3 82 0000 18538067 01ffffffffffffff 01", 0),
+        ("1a45dfa3 82 0000 18538067 00", 0),  # no length at all
+        ("1a45dfa3 82 0000 1f43b675 84", 0),  # no segment
+        ("52494646 84 0000 18538067 84", 0),  # no Matroska
+    ],
+)
+def test_what_a_matroska_file_lacks(content: str, missing: int, tmp_path: Path) -> None:
+    path = tmp_path / "film.mkv"
+    path.write_bytes(bytes.fromhex(content))
+    assert missing_bytes(path) == missing
 
 
 def test_a_name_that_opencv_would_die_of_is_refused(film: Path, tmp_path: Path) -> None:
