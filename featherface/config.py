@@ -94,10 +94,11 @@ class LossConfig(Section):
     match_iou_threshold: Fraction = 0.35
     min_priors_per_face: Count = 1
     """Faces that fewer priors match get their best ones up to this number: more positives for tiny faces."""
-    cls: Literal["hard_negatives", "focal", "quality_focal"] = "hard_negatives"
-    """`focal`: arXiv:1708.02002; `quality_focal`, arXiv:2006.04388, learns how well box and face overlap."""
+    cls: Literal["hard_negatives", "placed_hard_negatives", "focal", "quality_focal"] = "hard_negatives"
+    """`placed_hard_negatives`: positives whose box would not count as found are to be less sure; `focal`:
+    arXiv:1708.02002; `quality_focal`, arXiv:2006.04388, learns how well box and face overlap."""
     negatives_per_positive: NonNegative = 7.0
-    """Of `hard_negatives`."""
+    """Of the first two."""
     box: Literal["smooth_l1", "giou", "eiou"] = "smooth_l1"
     """Of the encoded coordinates, or of the overlap: arXiv:1902.09630 and arXiv:2101.08158."""
     box_weight: NonNegative = 2.0

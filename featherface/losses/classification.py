@@ -14,6 +14,8 @@ from featherface.shapes import Bool, Float, Int8, Int64
 # RetinaNet's; alpha is the weight of a positive, 1 - alpha that of a negative.
 _FOCAL_ALPHA, _FOCAL_GAMMA = 0.25, 2.0
 _QUALITY_BETA = 2.0
+# A detection counts from an overlap of 0.5 on. Around it the target rises from 0 to 1.
+_NOT_FOUND, _FOUND = 0.4, 0.6
 
 
 def hard_negative_loss(
@@ -22,6 +24,7 @@ def hard_negative_loss(
     *,
     negatives_per_positive: float,
     min_negatives: int,
+    quality: Float[Tensor, " N"] | None = None,
 ) -> Tensor:
     """Cross entropy of all positives and, in each image, of its most difficult negatives.
 
@@ -30,9 +33,13 @@ def hard_negative_loss(
         labels: of `match_priors`.
         negatives_per_positive: how many of an image's hardest negatives count, for each of its positives.
         min_negatives: how many count at least, so that images without a face teach what is none.
+        quality: overlap of the predicted box with its face, in the order of the positives; no gradient flows.
+            Given, a positive learns whether its box counts as found: 0 up to an overlap of 0.4, 1 from 0.6
+            on. A box of a tiny face that lies beside it is a false detection, and must not be as sure as one
+            that holds it.
 
     Reference:
-        SSD, arXiv:1512.02325, section 2.2.
+        SSD, arXiv:1512.02325, section 2.2; overlap as target: VarifocalNet, arXiv:2008.13367, section 3.2.
     """
     is_positive = labels == FACE
     is_negative = select_hardest(
@@ -43,7 +50,15 @@ def hard_negative_loss(
         .long()
         .clamp(min=min_negatives),
     )
-    return F.softplus(-face_margin[is_positive]).sum() + F.softplus(face_margin[is_negative]).sum()
+    positive = face_margin[is_positive]
+    of_positives = F.softplus(-positive)
+    if quality is not None:
+        of_positives = of_positives + (1 - _is_found(quality.detach())) * positive
+    return of_positives.sum() + F.softplus(face_margin[is_negative]).sum()
+
+
+def _is_found(quality: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+    return ((quality - _NOT_FOUND) / (_FOUND - _NOT_FOUND)).clamp(0, 1)
 
 
 def focal_loss(face_margin: Float[Tensor, "B P"], labels: Int8[Tensor, "B P"]) -> Tensor:

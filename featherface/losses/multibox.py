@@ -17,7 +17,7 @@ from featherface.parallel import sum_over_processes
 from featherface.shapes import Float
 from featherface.structures import HeadOutputs, Targets
 
-CLS_LOSSES = ("hard_negatives", "focal", "quality_focal")
+CLS_LOSSES = ("hard_negatives", "placed_hard_negatives", "focal", "quality_focal")
 
 
 class MultiboxLosses(NamedTuple):
@@ -89,12 +89,13 @@ def multibox_loss(
         targets.gt_boxes_xyxy[image_idx, gt_idx],
     )
     match cls:
-        case "hard_negatives":
+        case "hard_negatives" | "placed_hard_negatives":
             cls_loss = hard_negative_loss(
                 face_margin,
                 matches.labels,
                 negatives_per_positive=negatives_per_positive,
                 min_negatives=min_negatives,
+                quality=predicted_iou(*found) if cls == "placed_hard_negatives" else None,
             )
         case "focal":
             cls_loss = focal_loss(face_margin, matches.labels)

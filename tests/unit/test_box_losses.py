@@ -10,7 +10,7 @@ from torch import Tensor
 
 from featherface.geometry import encode_boxes
 from featherface.losses.boxes import BOX_DISTANCES, eiou_distance, giou_distance, predicted_iou
-from featherface.losses.classification import focal_loss, quality_focal_loss
+from featherface.losses.classification import focal_loss, hard_negative_loss, quality_focal_loss
 from featherface.losses.multibox import CLS_LOSSES, multibox_loss
 from featherface.structures import HeadOutputs, Targets
 
@@ -78,6 +78,19 @@ def test_quality_focal_loss_by_hand() -> None:
     labels = torch.tensor([[1, 0, -1]], dtype=torch.int8)
     got = quality_focal_loss(margin, labels, torch.tensor([0.9]))
     assert got.item() == pytest.approx(math.log(2) * 0.4**2 + math.log(2) * 0.5**2)
+
+
+def test_positives_learn_whether_their_box_counts_as_found() -> None:
+    margin = torch.tensor([[0.0, math.log(3), -math.log(3), 2.0]])
+    labels = torch.tensor([[1, 1, 1, 0]], dtype=torch.int8)
+    negative = math.log1p(math.exp(2.0))
+    # Targets 0, 1/2 and 1 where a face has probability 1/2, 3/4 and 1/4.
+    positives = math.log(2) + (math.log(4 / 3) + math.log(4)) / 2 + math.log(4)
+    options = {"negatives_per_positive": 1.0, "min_negatives": 1}
+    got = hard_negative_loss(margin, labels, quality=torch.tensor([0.3, 0.5, 0.7]), **options)
+    assert got.item() == pytest.approx(positives + negative)
+    sure = hard_negative_loss(margin, labels, quality=torch.full((3,), 0.6), **options)
+    assert sure.item() == pytest.approx(hard_negative_loss(margin, labels, **options).item())
 
 
 def test_quality_is_the_overlap_of_the_predicted_box() -> None:
