@@ -102,7 +102,7 @@ _ALL = (
     Stage(
         name="report",
         module="featherface.stages.report",
-        sections=("data", "model", "teacher", "distill"),
+        sections=("data", "model", "teacher", "distill", "evaluate"),
         inputs=(
             names.EVALUATION_METRICS,
             names.EXPORT_METRICS,

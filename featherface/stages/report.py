@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from featherface.config import DataConfig, DistillConfig, ModelConfig, TeacherConfig
+from featherface.config import DataConfig, DistillConfig, EvaluateConfig, ModelConfig, TeacherConfig
 from featherface.distillation.origin import read_mean_of
 from featherface.evaluation import page
 from featherface.evaluation.page import INTERVALS_NOTE
@@ -44,6 +44,7 @@ def run(
     model: ModelConfig,
     teacher: TeacherConfig,
     distill: DistillConfig,
+    evaluate: EvaluateConfig,
     *,
     workspace: Workspace,
 ) -> StageResult:
@@ -58,7 +59,7 @@ def run(
         + ("published weights" if teacher.weights else "trained in this pipeline"),
         "training": describe_training(distill, root=workspace.root),
         "data": f"{data.source}, version {data_md5(workspace.root)}",
-        "evaluated on": f"{student['val/images']:.0f} validation images, original size, single scale",
+        "evaluated on": f"{student['val/images']:.0f} validation images, {describe_judging(evaluate)}",
         "commit": git_sha(workspace.root),
     }
     workspace.write_text(names.MODEL_CARD, model_card(summary, facts, verdict, source=data.source))
@@ -83,6 +84,15 @@ def compare(summary: Mapping[str, Mapping[str, float]]) -> str:
         return sentence
     low, high = sorted(-100 * bound if gap > 0 else 100 * bound for bound in bounds if bound is not None)
     return f"{sentence} (95 % interval over the images {low:.2f} to {high:.2f})"
+
+
+def describe_judging(evaluate: EvaluateConfig) -> str:
+    """How an image was looked at, and what counted of what was found."""
+    size = "original size" if evaluate.image_size == "original" else f"long side {evaluate.image_size} px"
+    return (
+        f"{size}, single scale, score > {evaluate.score_threshold:g}, suppression at IoU "
+        f"{evaluate.iou_threshold:g}, at most {evaluate.max_faces} detections an image"
+    )
 
 
 def describe_training(distill: DistillConfig, *, root: Path) -> str:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from featherface.config import Config
+from featherface.config import Config, EvaluateConfig
 from featherface.evaluation.analysis import analyze
 from featherface.evaluation.widerface import SETTINGS, WiderGroundTruth
 from featherface.imaging import write_image
 from featherface.stages import STAGES, names
 from featherface.stages.base import Workspace
+from featherface.stages.report import describe_judging
 
 
 def test_report_holds_the_pictures_of_the_evaluation_and_names_the_threshold(tmp_path: Path) -> None:
@@ -46,3 +47,12 @@ def test_report_holds_the_pictures_of_the_evaluation_and_names_the_threshold(tmp
     assert "<td>teacher: best F1, recommended</td><td class=n>-</td>" in text
     card = (tmp_path / names.MODEL_CARD).read_text(encoding="utf-8")
     assert "| recommended score threshold (highest F1) | 0.75 | - |" in card
+
+
+def test_a_card_says_how_the_images_were_judged() -> None:
+    assert describe_judging(EvaluateConfig()) == (
+        "original size, single scale, score > 0.02, suppression at IoU 0.4, at most 750 detections an image"
+    )
+    smaller = EvaluateConfig(image_size=640, max_faces=50, score_threshold=0.1)
+    assert describe_judging(smaller).startswith("long side 640 px, single scale, score > 0.1,")
+    assert describe_judging(smaller).endswith("at most 50 detections an image")
