@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from featherface.errors import DataError
+
 _HEADER, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _LONGEST_HEADER = 4096
 
@@ -14,13 +16,17 @@ def missing_bytes(path: Path) -> int:
     all other files.
 
     Raises:
-        OSError: the file cannot be read.
+        DataError: the file cannot be read.
 
     Reference:
         EBML, RFC 8794, sections 4 and 6; Matroska, RFC 9559, section 5.1.
     """
-    with path.open("rb") as file:
-        start = file.read(_LONGEST_HEADER)
+    try:
+        with path.open("rb") as file:
+            start = file.read(_LONGEST_HEADER)
+        file_size = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not start.startswith(_HEADER):
         return 0
     header_size, content = _read_size(start, len(_HEADER))
@@ -28,7 +34,7 @@ def missing_bytes(path: Path) -> int:
     if start[segment : segment + len(_SEGMENT)] != _SEGMENT:
         return 0
     size, content = _read_size(start, segment + len(_SEGMENT))
-    return max(0, content + size - path.stat().st_size)
+    return max(0, content + size - file_size)
 
 
 def _read_size(data: bytes, offset: int) -> tuple[int, int]:

@@ -179,6 +179,11 @@ def test_what_a_matroska_file_lacks(content: str, missing: int, tmp_path: Path) 
     assert missing_bytes(path) == missing
 
 
+def test_a_film_that_is_gone_by_its_end_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.mkv: cannot be read"):
+        missing_bytes(tmp_path / "gone.mkv")
+
+
 def test_a_name_that_opencv_would_die_of_is_refused(film: Path, tmp_path: Path) -> None:
     named = tmp_path / os.fsdecode(b"caf\xe9.avi")
     named.symlink_to(film)
