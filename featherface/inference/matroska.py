@@ -1,32 +1,22 @@
 """What the first bytes of a Matroska or WebM film say of its length; no decoding."""
 
-from pathlib import Path
-
-from featherface.errors import DataError
-
 _HEADER, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-_LONGEST_HEADER = 4096
 
 
-def missing_bytes(path: Path) -> int:
-    """How many bytes of the film lie beyond the end of its file.
+def missing_bytes(start: bytes, file_size: int) -> int:
+    """How many bytes of a film lie beyond the end of its file.
 
     A Matroska file is a header and one segment, each an identifier, a length and the content. 0 where nothing
     is missing, where the segment does not say its length (streams that were written as they came), and for
     all other files.
 
-    Raises:
-        DataError: the file cannot be read.
+    Args:
+        start: of the file; a few hundred bytes hold the header.
+        file_size: in bytes.
 
     Reference:
         EBML, RFC 8794, sections 4 and 6; Matroska, RFC 9559, section 5.1.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(_LONGEST_HEADER)
-        file_size = path.stat().st_size
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not start.startswith(_HEADER):
         return 0
     header_size, content = _read_size(start, len(_HEADER))

@@ -22,6 +22,7 @@ _COUNTED = (re.compile(rb"....ftyp", re.DOTALL), re.compile(rb"RIFF....AVI ", re
 _PLAYLISTS = (b"ffconcat", b"#EXTM3U")
 # Players begin at a key frame and drop a few others; what is cut or damaged lacks far more.
 _LEAST_PART = 0.9
+_START_BYTES = 4096
 FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 """Names under which the command line takes a file for a film."""
 
@@ -103,11 +104,12 @@ def read_frames(source: str | Path | int, *, every: int = 1) -> Iterator[RgbImag
         announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     if isinstance(source, int):
         return
-    if _counts_frames(Path(source)) and num_frames < _LEAST_PART * announced:
+    start, file_size = _start_and_size(Path(source))
+    if any(pattern.match(start) for pattern in _COUNTED) and num_frames < _LEAST_PART * announced:
         raise DataError(
             f"{source}: ends after {num_frames} of {announced:.0f} frames: it was cut or is damaged"
         )
-    if missing := missing_bytes(Path(source)):
+    if missing := missing_bytes(start, file_size):
         raise DataError(f"{source}: ends after {num_frames} frames, {missing} bytes too early: it was cut")
 
 
@@ -151,18 +153,13 @@ def _check_film(path: Path) -> None:
     if not exists:
         raise DataError(f"{path}: there is no such file; a camera is given by its number")
     # FFmpeg would open whatever other files a list names.
-    if _start_of(path).startswith(_PLAYLISTS):
+    if _start_and_size(path)[0].startswith(_PLAYLISTS):
         raise DataError(f"{path}: is a list of films, not a film; give the films")
 
 
-def _counts_frames(path: Path) -> bool:
-    start = _start_of(path)
-    return any(pattern.match(start) for pattern in _COUNTED)
-
-
-def _start_of(path: Path) -> bytes:
+def _start_and_size(path: Path) -> tuple[bytes, int]:
     try:
         with path.open("rb") as file:
-            return file.read(16)
+            return file.read(_START_BYTES), os.fstat(file.fileno()).st_size
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
