@@ -5,6 +5,7 @@ Names are imported when they are first used, so that detecting faces does not wa
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from featherface.inference.results import Face, Faces
     from featherface.inference.weights import load_model, load_public_v1
     from featherface.models.build import build_model
+
+# From 1.29 on ONNX Runtime tells its maker what it runs, as soon as it is imported. Whoever looks for faces
+# was not asked: off, unless the variable is set to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Face",

@@ -33,5 +33,6 @@ def task_runner(runner: Runner, workers: int | None) -> TaskRunner[Any]:
             from prefect_ray.task_runners import RayTaskRunner
 
             address = os.environ.get("RAY_ADDRESS")
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported home unless asked
             chosen = RayTaskRunner(address=address, init_kwargs=None if address else {"num_cpus": workers})
     return chosen

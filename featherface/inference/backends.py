@@ -6,6 +6,7 @@ imported only where a `TorchBackend` is made.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
     from torch import nn
+
+if os.environ["ORT_DISABLE_TELEMETRY"] == "1":
+    ort.disable_telemetry_events()  # where it was imported before us, the variable came too late for it
 
 DEVICES = ("auto", "cpu", "cuda")
 

@@ -1,5 +1,6 @@
 """Backends and how a model is found, with an ONNX network of three convolutions that is made here."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -104,6 +105,22 @@ def test_a_detector_runs_an_onnx_file_without_torch(onnx_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["Faces", "False"]
+
+
+@pytest.mark.parametrize(("asked", "reports"), [(None, False), ("0", True)])
+def test_onnx_runtime_reports_nothing_unless_asked(
+    asked: str | None, reports: bool, onnx_path: Path, tmp_path: Path
+) -> None:
+    # What it reports waits in a file at home. It is quiet in CI: the new process knows nothing of ours.
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    if asked is not None:
+        environment["ORT_DISABLE_TELEMETRY"] = asked
+    code = f"from featherface import FaceDetector; FaceDetector({str(onnx_path)!r}, num_threads=1)"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    left = [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name]
+    if reports and not left:
+        pytest.skip("this ONNX Runtime reports nothing anyway")
+    assert bool(left) == reports
 
 
 def test_scores_of_a_detector_are_those_of_its_network(onnx_path: Path) -> None:
