@@ -41,8 +41,9 @@ test-services: $(STAMP)  ## what a team relies on, against real PostgreSQL, S3, 
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dask,ray]"
 	pytest -m services tests/services
 
-test-browser: $(STAMP)  ## the page of `featherface demo` in Chromium, against Python; needs chromium and npm
-	$(BIN)/python -m pip install --quiet -c constraints.txt playwright
+# WebKit: Debian's webkit2gtk-driver and xvfb; without them its tests are skipped.
+test-browser: $(STAMP)  ## the page of `featherface demo` in Chromium and WebKit, against Python; needs chromium and npm
+	$(BIN)/python -m pip install --quiet -c constraints.txt playwright selenium
 	pytest tests/browser
 
 soak: $(STAMP)  ## kill the pipeline at a hundred random times; nothing may be lost
