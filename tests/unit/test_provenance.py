@@ -49,7 +49,7 @@ def test_a_clean_checkout_is_tagged_with_its_commit_and_digests(checkout: Path) 
     git(checkout, "add", "-A")
     git(checkout, "commit", "-q", "-m", "Add data")
 
-    assert provenance_tags(checkout, flow_run_id="flow-1") == {
+    assert provenance_tags(checkout, flow_run_id="flow-1", code=checkout) == {
         "git.sha": git(checkout, "rev-parse", "HEAD"),
         "git.dirty": "false",
         "dvc.data.md5": md5,
@@ -61,12 +61,12 @@ def test_a_clean_checkout_is_tagged_with_its_commit_and_digests(checkout: Path) 
 
 def test_a_changed_file_makes_the_checkout_dirty(checkout: Path) -> None:
     (checkout / "params.yaml").write_text("model: {architecture: v1}\n")
-    assert provenance_tags(checkout)["git.dirty"] == "true"
+    assert provenance_tags(checkout, code=checkout)["git.dirty"] == "true"
 
 
 def test_a_file_that_git_does_not_know_makes_the_checkout_dirty(checkout: Path) -> None:
     (checkout / "new.py").write_text("")
-    assert provenance_tags(checkout)["git.dirty"] == "true"
+    assert provenance_tags(checkout, code=checkout)["git.dirty"] == "true"
 
 
 def test_a_change_above_the_workspace_counts_but_the_lock_that_the_pipeline_writes_does_not(
@@ -76,27 +76,42 @@ def test_a_change_above_the_workspace_counts_but_the_lock_that_the_pipeline_writ
     workspace.mkdir(parents=True)
     (workspace / "dvc.lock").write_text("stages: {}\n")
     (checkout / "dvc.lock").write_text(LOCK.format(data="bb"))
-    assert provenance_tags(workspace)["git.dirty"] == "false"
+    assert provenance_tags(workspace, code=workspace)["git.dirty"] == "false"
     (checkout / "params.yaml").write_text("")
-    assert provenance_tags(workspace)["git.dirty"] == "true"
+    assert provenance_tags(workspace, code=workspace)["git.dirty"] == "true"
 
 
 def test_without_git_or_dvc_every_fact_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    tags = provenance_tags(tmp_path)
+    tags = provenance_tags(tmp_path, code=tmp_path)
     assert set(tags) == {"git.sha", "git.dirty", "dvc.data.md5", "dvc.lock.md5", "params.sha256"}
     assert set(tags.values()) == {"unknown"}
 
 
 def test_outside_a_checkout_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert provenance_tags(tmp_path)["git.sha"] == "unknown"
-    assert provenance_tags(tmp_path)["git.dirty"] == "unknown"
+    assert provenance_tags(tmp_path, code=tmp_path)["git.sha"] == "unknown"
+    assert provenance_tags(tmp_path, code=tmp_path)["git.dirty"] == "unknown"
+
+
+def test_the_commit_is_that_of_the_code_wherever_the_workspace_lies(checkout: Path, tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    (code / "featherface").mkdir(parents=True)
+    (code / "featherface" / "__init__.py").write_text("")
+    git(code, "init", "-q")
+    assert provenance_tags(checkout, code=code)["git.sha"] == git(checkout, "rev-parse", "HEAD")
+    git(code, "add", "-A")
+    git(code, "commit", "-q", "-m", "Code")
+    tags = provenance_tags(checkout, code=code)
+    assert tags["git.sha"] == git(code, "rev-parse", "HEAD")
+    assert tags["git.dirty"] == "false"
+    (code / "featherface" / "new.py").write_text("")
+    assert provenance_tags(checkout, code=code)["git.dirty"] == "true"
 
 
 def test_a_repository_without_a_commit_has_no_commit(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
-    assert provenance_tags(tmp_path)["git.sha"] == "unknown"
+    assert provenance_tags(tmp_path, code=tmp_path)["git.sha"] == "unknown"
 
 
 def test_the_digest_of_a_stage_follows_its_own_entry_alone(tmp_path: Path) -> None:
