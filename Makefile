@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FOLDER ?= team
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: help setup run test test-all test-services test-browser soak lint types golden sync audit bench ui up down docs ship clean
 
