@@ -35,7 +35,7 @@ test: $(STAMP)  ## lint, types, layers and every test but the slow ones
 	OMP_NUM_THREADS=1 pytest -m 'not slow and not gpu and not services' -n auto --dist loadfile --no-loadscope-reorder --jaxtyping-packages=featherface.geometry,featherface.losses,featherface.models,beartype.beartype
 
 test-all: test  ## every test, the slow ones too
-	OMP_NUM_THREADS=1 pytest -m 'slow and not gpu and not services' -n auto --dist loadfile --timeout=2400
+	OMP_NUM_THREADS=1 pytest -m 'slow and not gpu and not services' -n auto --dist worksteal --timeout=2400
 
 test-services: $(STAMP)  ## what a team relies on, against real PostgreSQL, S3, MLflow, Prefect; Debian's packages
 	test -x /usr/bin/radosgw -a -d /usr/lib/postgresql || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends postgresql ceph-mon ceph-mgr ceph-osd radosgw ceph-common; }

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from featherface.errors import FeatherFaceError
+from featherface.tracking.connection import ARTIFACTS
 
 DATA_FILE = "data.dvc"
 MESSAGE_CHARS = 600
@@ -58,11 +59,18 @@ def run_dvc(root: Path, *arguments: str) -> str:
 
 def initialize(root: Path) -> None:
     """Make a folder a DVC project of its own, if it is none."""
-    if (root / ".dvc" / "config").is_file():
-        return
-    run_dvc(root, "init", "--no-scm", "--quiet")
-    run_dvc(root, "config", "core.analytics", "false")
-    run_dvc(root, "config", "core.autostage", "false")
+    if not (root / ".dvc" / "config").is_file():
+        run_dvc(root, "init", "--no-scm", "--quiet")
+        run_dvc(root, "config", "core.analytics", "false")
+        run_dvc(root, "config", "core.autostage", "false")
+    _ignore_artifacts(root / ".dvcignore")
+
+
+def _ignore_artifacts(path: Path) -> None:
+    """MLflow keeps each version's recipe, a `data.dvc` with it: DVC must not take those for files of ours."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if f"/{ARTIFACTS}" not in text.split():
+        path.write_text(f"{text}/{ARTIFACTS}\n", encoding="utf-8")
 
 
 def stale_stages(root: Path) -> set[str]:

@@ -21,7 +21,8 @@ onnxruntime = pytest.importorskip("onnxruntime")
 # The default suite exports the student once, on its way through the pipeline (tests/e2e).
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
-OTHERS = [subset for size in range(5) for subset in combinations(INNOVATIONS, size)]
+# None, each alone, each left out: every two innovations are seen together, apart, and both away.
+OTHERS = [subset for size in (0, 1, 4) for subset in combinations(INNOVATIONS, size)]
 
 
 def noise(*shape: int) -> Tensor:
@@ -60,7 +61,7 @@ def test_our_student_exports_with_all_innovations(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("subset", OTHERS, ids=lambda subset: "+".join(subset) or "none")
-def test_every_other_subset_of_innovations_exports(subset: tuple[str, ...], tmp_path: Path) -> None:
+def test_other_subsets_of_innovations_export(subset: tuple[str, ...], tmp_path: Path) -> None:
     torch.manual_seed(0)
     assert_export_answers_as_its_network(build_model("v2-ultra", innovations=subset), tmp_path / "model.onnx")
 
