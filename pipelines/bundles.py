@@ -63,7 +63,7 @@ def collect_bundle(*, root: Path, result: Path) -> StageResult:
     """
     root = root.resolve()
     collected = run_tracked(STAGE, root, perform=partial(collect, result))
-    dvc_commands.run_dvc(root, "commit", "--force", "--quiet", STAGE)
+    dvc_commands.run_dvc(root, "commit", "--force", STAGE)
     run_id, lock_md5 = last_run_id(root, STAGE), stage_lock_md5(root, STAGE)
     if run_id is not None and lock_md5 is not None:
         tie_run(run_id, lock_md5)

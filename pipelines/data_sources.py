@@ -68,7 +68,7 @@ def local_data(source: DataSource) -> Path:
         dvc_commands.run_dvc(root, "remote", "add", "--force", "--default", "source", source.remote)
         recorded = {"outs": [{"md5": source.version, "hash": "md5", "path": _FOLDER}]}
         (root / dvc_commands.DATA_FILE).write_text(to_yaml(recorded), encoding="utf-8")
-        dvc_commands.run_dvc(root, "pull", "--quiet", dvc_commands.DATA_FILE)
+        dvc_commands.run_dvc(root, "pull", dvc_commands.DATA_FILE)
     return root / _FOLDER
 
 

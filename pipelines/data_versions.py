@@ -43,10 +43,10 @@ def push_data(root: Path, *, remote: str | None = None) -> str:
     with workspace_turn(root):
         if remote is not None:
             dvc_commands.run_dvc(root, "remote", "add", "--force", "--default", "team", remote)
-        dvc_commands.run_dvc(root, "add", "--quiet", config.data.root)
+        dvc_commands.run_dvc(root, "add", config.data.root)
         version = data_md5(root)
         if dvc_commands.run_dvc(root, "remote", "list").strip():
-            dvc_commands.run_dvc(root, "push", "--quiet", dvc_commands.DATA_FILE)
+            dvc_commands.run_dvc(root, "push", dvc_commands.DATA_FILE)
         else:
             logger.warning("%s has no DVC remote: the data stay on this machine", root)
     if os.environ.get(_API_URL):

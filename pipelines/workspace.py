@@ -146,7 +146,7 @@ def _fetch_data(root: Path) -> bool:
     """Take the recorded version from DVC's cache or remote; False where neither has it."""
     has_remote = bool(dvc_commands.run_dvc(root, "remote", "list").strip())
     try:
-        dvc_commands.run_dvc(root, "pull" if has_remote else "checkout", "--quiet", dvc_commands.DATA_FILE)
+        dvc_commands.run_dvc(root, "pull" if has_remote else "checkout", dvc_commands.DATA_FILE)
     except dvc_commands.DvcError as error:
         logger.debug("the recorded data is in no cache or remote (%s)", error)
         return False
@@ -156,7 +156,7 @@ def _fetch_data(root: Path) -> bool:
 def _record_data(root: Path, name: str, recorded: str | None) -> None:
     record = root / dvc_commands.DATA_FILE
     before = record.read_text(encoding="utf-8") if recorded is not None else None
-    dvc_commands.run_dvc(root, "add", "--quiet", name)
+    dvc_commands.run_dvc(root, "add", name)
     got = _recorded_version(root)
     if before is not None and got != recorded:
         record.write_text(before, encoding="utf-8")

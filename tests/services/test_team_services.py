@@ -253,7 +253,7 @@ def test_a_run_whose_machine_died_is_known_and_goes_on(team: Team, prefect: Pref
     assert run["state_type"] == "CRASHED"
     started = until(lambda: [each for each in prefect.runs_of("after-a-crash") if each["id"] not in seen], 60)
     finished = prefect.wait(started[0]["id"])
-    assert finished["state_type"] == "COMPLETED", finished["state"]
+    assert finished["state_type"] == "COMPLETED", finished["state"]["message"]
 
 
 def test_a_push_without_its_store_is_said_and_can_be_repeated(team: Team, first_run: str) -> None:
