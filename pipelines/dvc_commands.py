@@ -66,7 +66,7 @@ def run_dvc(root: Path, *arguments: str) -> str:
 def initialize(root: Path) -> None:
     """Make a folder a DVC project of its own, if it is none."""
     if not (root / ".dvc" / "config").is_file():
-        run_dvc(root, "init", "--no-scm", "--quiet")
+        run_dvc(root, "init", "--no-scm")
         run_dvc(root, "config", "core.analytics", "false")
         run_dvc(root, "config", "core.autostage", "false")
     _ignore_artifacts(root / ".dvcignore")

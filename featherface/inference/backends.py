@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-if os.environ["ORT_DISABLE_TELEMETRY"] == "1":
+if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
     ort.disable_telemetry_events()  # where it was imported before us, the variable came too late for it
 
 DEVICES = ("auto", "cpu", "cuda")
