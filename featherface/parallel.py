@@ -7,9 +7,7 @@ process nothing happens.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,6 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
+
+from featherface.child_process import end_with_parent
 
 
 def rank() -> int:
@@ -66,7 +66,7 @@ def joined_processes(device: torch.device) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
-    _die_with_parent()
+    end_with_parent()  # a killed launcher must not leave processes that go on writing checkpoints
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -77,13 +77,6 @@ def joined_processes(device: torch.device) -> Iterator[None]:
             yield
     finally:
         dist.destroy_process_group()
-
-
-def _die_with_parent() -> None:
-    """A killed launcher must not leave processes that go on writing checkpoints; Linux can promise that."""
-    if sys.platform == "linux":
-        set_death_signal = 1  # PR_SET_PDEATHSIG
-        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
 
 
 def sum_over_processes(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
+from featherface.child_process import child_environment, module_command
 from featherface.errors import FeatherFaceError
 from featherface.tracking.connection import ARTIFACTS
 
@@ -103,6 +104,8 @@ def stale_stages(root: Path) -> set[str]:
 def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
     """Run one stage through DVC, its output going where ours goes; DVC restores it from its cache if it can.
 
+    DVC and the stage end with this process, however it ends: the next run finds nobody at work here.
+
     Raises:
         StageDiedError: it failed. The message has its last words where nobody sits at a terminal: a flow on a
             server has no other place for them.
@@ -112,8 +115,8 @@ def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
     is_watched = sys.stderr.isatty()
     last_words: deque[str] = deque(maxlen=_LAST_LINES)
     with subprocess.Popen(  # noqa: S603 - our own interpreter, a stage name from STAGES
-        [sys.executable, "-m", "dvc", "repro", "--quiet", "--single-item", stage],
-        cwd=root, env=dvc_environment(environment), text=True, errors="replace",
+        module_command("dvc", "repro", "--quiet", "--single-item", stage),
+        cwd=root, env=child_environment(dvc_environment(environment)), text=True, errors="replace",
         stdout=None if is_watched else subprocess.PIPE, stderr=None if is_watched else subprocess.STDOUT,
     ) as process:  # fmt: skip
         for line in process.stdout or ():

@@ -87,8 +87,10 @@ def run(
     root: Annotated[Path, typer.Option(help="The workspace.")] = Path(),
 ) -> int:
     """Run one stage, whether it is stale or not: what dvc.yaml calls."""
+    from featherface.child_process import end_with_named_parent
     from featherface.stages.tracked import num_processes_of, run_tracked
 
+    end_with_named_parent()
     root = root.resolve()
     number = num_processes_of(stage, root)
     if number > 1:

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from featherface.child_process import PARENT_VARIABLE, module_command
 from pipelines import dvc_commands
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("template")
+    dvc_commands.initialize(root)
+    (root / "data").mkdir()
+    (root / "data" / "one").write_text("1")
+    dvc_commands.run_dvc(root, "add", "data")
+    return root
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    dvc_commands.initialize(tmp_path)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "one").write_text("1")
-    dvc_commands.run_dvc(tmp_path, "add", "data")
-    return tmp_path
+def workspace(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "workspace"))
 
 
 @pytest.mark.parametrize("left", ["", '{"read": {}, "wri'])
@@ -39,3 +55,50 @@ def test_files_that_mlflow_keeps_are_none_of_dvcs(workspace: Path) -> None:
     kept.mkdir(parents=True)
     (kept / "data.dvc").write_text((workspace / "data.dvc").read_text())
     assert dvc_commands.stale_stages(workspace) == set()
+
+
+STAGE = """
+import os, pathlib, time
+from featherface.child_process import end_with_named_parent
+end_with_named_parent()
+pathlib.Path("out").write_text("half")
+pathlib.Path("pid").write_text(str(os.getpid()))
+time.sleep(0 if pathlib.Path("calm").exists() else 60)
+"""
+FLOW = "import pathlib; from pipelines.dvc_commands import reproduce; reproduce(pathlib.Path(), 'work', {})"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+def test_a_killed_flow_leaves_nobody_at_work(workspace: Path) -> None:
+    (workspace / "stage.py").write_text(STAGE)
+    (workspace / "dvc.yaml").write_text(
+        f"stages:\n  work:\n    cmd: {sys.executable} stage.py\n    deps: [data]\n    outs: [out]\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    flow = subprocess.Popen([sys.executable, "-c", FLOW], cwd=workspace, env=environment)
+    pid = workspace / "pid"
+    while not (pid.is_file() and pid.read_text()):
+        assert flow.poll() is None
+        time.sleep(0.02)
+    family = psutil.Process(flow.pid).children(recursive=True)
+    assert int(pid.read_text()) in [member.pid for member in family]
+    flow.send_signal(signal.SIGKILL)
+    flow.wait()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert alive == []
+    (workspace / "calm").touch()
+    again = subprocess.run(
+        flow.args, cwd=workspace, env=environment, capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_child_whose_parent_is_gone_does_not_start(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    refused = subprocess.run(
+        module_command("dvc", "version"), env={**os.environ, PARENT_VARIABLE: str(gone.pid)},
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 1
+    assert "is gone" in refused.stderr

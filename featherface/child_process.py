@@ -1,0 +1,63 @@
+"""Child processes that end with their parent, so that nobody goes on writing where the next run works.
+
+Killed with SIGKILL or for want of memory, a process tells its children nothing: they go on, and hold what
+they had locked. Linux kills them if they asked for it (`PR_SET_PDEATHSIG`, prctl(2)); elsewhere nothing
+happens here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Mapping
+
+PARENT_VARIABLE = "FEATHERFACE_PARENT_PID"
+_SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+
+
+def end_with_parent() -> None:
+    """Have this process killed as soon as its parent is gone; the thread that started it must wait for it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def end_with_named_parent() -> None:
+    """Do so if `PARENT_VARIABLE` names a parent; one that was gone before we could ask ends this process now.
+
+    Whoever starts a program by hand names none, so that it outlives a shell that is closed.
+    """
+    named = os.environ.get(PARENT_VARIABLE)
+    if named is None:
+        return
+    end_with_parent()
+    try:
+        os.kill(int(named), 0)
+    except ProcessLookupError:
+        sys.exit(f"process {named}, which started this one, is gone")
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Command that runs `python -m MODULE ARGUMENTS` so that it ends with the process that starts it.
+
+    Started with `child_environment`, the module passes the same on to children that ask for it.
+    """
+    return [sys.executable, "-m", __name__, module, *arguments]
+
+
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for children of this process that are to end with it."""
+    return {**environment, PARENT_VARIABLE: str(os.getpid())}
+
+
+def _run_module() -> None:
+    end_with_named_parent()
+    os.environ[PARENT_VARIABLE] = str(os.getpid())
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    _run_module()
