@@ -22,6 +22,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
 SectionT = TypeVar("SectionT", bound="Section")
 
 
@@ -37,7 +38,7 @@ class SynthesizeConfig(Section):
     num_train: Count = 800
     num_val: Count = 200
     image_hw: tuple[Count, Count] = (480, 640)
-    seed: int = 20260
+    seed: Seed = 20260
 
 
 class DataConfig(Section):
@@ -91,7 +92,7 @@ class AugmentConfig(Section):
 class LossConfig(Section):
     """Multibox loss (SSD, arXiv:1512.02325, with landmarks as in RetinaFace, arXiv:1905.00641)."""
 
-    match_iou_threshold: Fraction = 0.35
+    match_iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.35
     min_priors_per_face: Count = 1
     """Faces that fewer priors match get their best ones up to this number: more positives for tiny faces."""
     cls: Literal["hard_negatives", "placed_hard_negatives", "focal", "quality_focal"] = "hard_negatives"
@@ -121,11 +122,11 @@ class TrainConfig(Section):
     schedule: Literal["one_cycle", "cosine"] = "one_cycle"
     warmup_fraction: Fraction = 0.1
     grad_clip_norm: Positive = 10.0
-    ema_decay: Fraction = 0.998
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
     ema_power: NonNegative = 8.0
     """As long as `ema_decay` allows it, step n weighs n ** `ema_power` in the average: with 1 it looks back
     on half of the training, with 8 on a ninth."""
-    seed: int = 1
+    seed: Seed = 1
     num_threads: Count = 2
     """Of each process."""
     num_processes: Count = 1

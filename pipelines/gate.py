@@ -13,6 +13,10 @@ from featherface.tracking.provenance import UNKNOWN
 
 # 0.705 - 0.7 is a hair above 0.005: a difference that equals a limit as written must pass.
 _ROUNDING = 1e-9
+_NO_INTERVAL = (
+    "no interval of the difference: the predictions of one of them are not kept any more, so a small loss "
+    "that is certain would not be seen"
+)
 
 
 class Slice(NamedTuple):
@@ -42,6 +46,8 @@ class Metrics:
     """By what the face is like: `height_16_32`, `blur_heavy`, `pose_atypical`, ..."""
     data_md5: str | None = None
     """Version of the data that `mean_ap` was measured on; None or `unknown`: not known."""
+    scored_anew: bool = False
+    """Measured for this comparison, on data newer than those that the registry has numbers of."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +86,17 @@ def judge(
         champion: the model in use; None if there is none yet.
         gate: the limits; every one of them is inclusive.
         difference: mean AP of the challenger less the champion's with a 95 % interval, paired over the same
-            images; None where the predictions of one of them are not there any more. A challenger that is
-            surely worse is rejected, however little: small losses would add up over the months.
+            images; None where the predictions of one of them are not there any more, which the reasons say. A
+            challenger that is surely worse is rejected, however little: small losses would add up over the
+            months.
 
     Returns:
         A promotion with all that was checked, or a rejection with all that failed.
     """
-    findings = [
-        *_check_limits(challenger, gate),
+    findings = list(_check_limits(challenger, gate))
+    if difference is None and champion is not None and _are_comparable(challenger, champion):
+        findings.append(_Finding(True, _NO_INTERVAL))
+    findings += [
         _compare(challenger, champion, gate),
         *_compare_slices(challenger, champion, gate),
     ]
@@ -165,7 +174,8 @@ def _compare(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig)
         )
     gain = challenger.mean_ap - champion.mean_ap
     sentence = (
-        f"mean AP {challenger.mean_ap:.4f} against the champion's {champion.mean_ap:.4f} on the same data is "
+        f"mean AP {challenger.mean_ap:.4f} against the champion's {champion.mean_ap:.4f} on the same data"
+        f"{', on which it was scored anew,' if champion.scored_anew else ''} is "
         f"{gain:+.4f}, and a drop of {gate.max_ap_drop:.4f} is accepted"
     )
     return _Finding(gain >= -gate.max_ap_drop - _ROUNDING, sentence)

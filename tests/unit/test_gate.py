@@ -194,6 +194,12 @@ def test_who_is_surely_worse_is_rejected_however_little(
     assert decision.reasons[-1].endswith(words)
 
 
+def test_an_interval_that_could_not_be_taken_is_said() -> None:
+    assert "no interval of the difference" in str(judge(GOOD, GOOD, GATE))
+    for champion in (None, replace(GOOD, data_md5="b2.dir")):
+        assert "no interval" not in str(judge(GOOD, champion, GATE))
+
+
 def test_a_decision_reads_as_one_line() -> None:
     assert str(Decision(False, ("too big", "too slow"))) == "rejected: too big; too slow"
     assert str(Decision(True, ("fine",))) == "promoted: fine"
