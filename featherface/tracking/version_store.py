@@ -87,6 +87,6 @@ class VersionStore:
         return Snapshot(aliases, ledger.read_ledger(model.tags))
 
     def tag_decision(self, version: str, status: str, reasons: Iterable[str]) -> None:
-        """Write on a version what was decided, and why."""
-        for key, value in ((STATUS, status), (REASONS, json.dumps(list(reasons)))):
+        """Write on a version why and what was decided; the status comes last and says that both are there."""
+        for key, value in ((REASONS, json.dumps(list(reasons))), (STATUS, status)):
             self.client.set_model_version_tag(self.name, version, key, value)

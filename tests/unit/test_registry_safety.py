@@ -156,7 +156,7 @@ def test_a_champion_that_cannot_detect_gives_way_to_the_old_one(
         registry.promote(version, ["best ever"])
     aliases = {name: str(value) for name, value in client.get_registered_model(NAME).aliases.items()}
     assert aliases == {"champion": "1", "challenger": "2"}
-    assert registry.get("2").status == "rejected"
+    assert registry.get("2").status == "withdrawn"
     assert [entry.action for entry in registry.history()] == ["promote", "promote", "withdraw"]
     assert registry.check_history() == []
     with pytest.raises(ModelError, match="version 1 of 'featherface' has no champion before it"):
