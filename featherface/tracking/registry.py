@@ -169,14 +169,20 @@ class ModelRegistry:
         return None if version is None else self.get(version)
 
     def history(self) -> list[ledger.LedgerEntry]:
-        """Every move of the champion, oldest first."""
+        """Every move of the champion that can be read, oldest first."""
         snapshot = self._store.snapshot()
         return snapshot.entries if snapshot else []
 
     def check_history(self) -> list[str]:
         """A sentence for each entry of the ledger that was edited, removed or added; empty if it is whole."""
-        entries = self.history()
-        return [*ledger.broken_links(entries), *compare_copy(self._client, self.name, entries)]
+        snapshot = self._store.snapshot()
+        if snapshot is None:
+            return []
+        return [
+            *snapshot.problems,
+            *ledger.broken_links(snapshot.entries),
+            *compare_copy(self._client, self.name, snapshot.entries),
+        ]
 
     def delete_version(self, version: str) -> None:
         """Delete a version that no alias points to.
