@@ -140,6 +140,7 @@ def promote_by_hand(
         )
         said = f"by {answer.approver or 'somebody'}{f': {answer.remark}' if answer.remark else ''}"
         if not answer.approved:
+            registry.record_decline(version, said)
             return Completed(name="Declined", message=f"version {version} was declined {said}")
         reasons.append(f"approved {said}")
     registry.promote(

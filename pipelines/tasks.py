@@ -29,7 +29,14 @@ from featherface.tracking.download import download_model
 from featherface.tracking.moves import ChampionChangedError
 from featherface.tracking.provenance import DATA_MD5, UNKNOWN, stage_lock_md5
 from featherface.tracking.registry import ModelRegistry
-from featherface.tracking.versions import FILE_MEAN_AP, MODEL_NAME, RegisteredVersion
+from featherface.tracking.versions import (
+    DECLINED,
+    FILE_MEAN_AP,
+    MODEL_NAME,
+    ROLLED_BACK,
+    WITHDRAWN,
+    RegisteredVersion,
+)
 from pipelines import dvc_commands
 from pipelines.gate import Decision, Metrics, Slice, judge
 from pipelines.outcome import StageOutcome
@@ -38,6 +45,8 @@ from pipelines.reproduction import recipe_of
 RETRY_DELAYS_S = [5.0, 20.0]
 PREDICTIONS_FILE = "predictions.npz"
 """Kept with each version, so that a later one can be compared on the same images."""
+_VERDICTS = {ROLLED_BACK: "was rolled back", WITHDRAWN: "was withdrawn", DECLINED: "was declined"}
+"""Statuses that only a person takes away."""
 
 
 def _is_worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -149,6 +158,9 @@ def score_file(version: str, root: Path, settings: EvaluateConfig, data_root: Pa
 def judge_and_promote(version: str, gate: PromoteConfig, data_root: Path) -> Decision:
     """Compare a version with the champion, move the aliases if it passes, note the decision on it.
 
+    A version that was rolled back, withdrawn or declined is rejected as it is: numbers that once led to its
+    promotion would do so every night.
+
     Args:
         version: the challenger.
         gate: the limits.
@@ -157,9 +169,12 @@ def judge_and_promote(version: str, gate: PromoteConfig, data_root: Path) -> Dec
     registry = ModelRegistry()
     while True:
         champion = registry.current_champion()
+        challenger = registry.get(version)
+        if challenger.status in _VERDICTS:
+            # It keeps that status: noted as rejected, it would be judged and promoted the next time.
+            return Decision(promoted=False, reasons=(_earlier_verdict(challenger),))
         if champion is not None and champion.version == version:
             return Decision(promoted=True, reasons=(f"version {version} is the champion already",))
-        challenger = registry.get(version)
         decision = judge(
             gate_metrics(challenger),
             gate_metrics(champion) if champion is not None else None,
@@ -176,6 +191,14 @@ def judge_and_promote(version: str, gate: PromoteConfig, data_root: Path) -> Dec
         except ChampionChangedError:
             continue  # another promotion was faster: judge against its champion
         return decision
+
+
+def _earlier_verdict(version: RegisteredVersion) -> str:
+    why = f" ({'; '.join(version.reasons)})" if version.reasons else ""
+    return (
+        f"version {version.version} {_VERDICTS[version.status]}{why}; "
+        "promote it by hand if it is wanted again"
+    )
 
 
 def paired_difference(

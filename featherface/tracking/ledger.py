@@ -15,11 +15,12 @@ import socket
 import uuid
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 from mlflow import MlflowClient
+from pydantic import ConfigDict, TypeAdapter
 
 PREFIX = "ledger/"
 
@@ -29,6 +30,8 @@ Action = Literal["promote", "rollback", "observe", "withdraw"]
 @dataclass(frozen=True)
 class LedgerEntry:
     """One move of the champion."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     at: str
     """UTC, ISO 8601 with microseconds: sorts as text."""
@@ -52,7 +55,10 @@ class LedgerEntry:
     @property
     def digest(self) -> str:
         """SHA-256 of all that the entry says."""
-        return hashlib.sha256(_to_json(self).encode()).hexdigest()
+        return hashlib.sha256(to_json(self).encode()).hexdigest()
+
+
+_ENTRY = TypeAdapter(LedgerEntry)
 
 
 def broken_links(entries: Sequence[LedgerEntry]) -> list[str]:
@@ -77,9 +83,20 @@ def broken_links(entries: Sequence[LedgerEntry]) -> list[str]:
     return problems
 
 
-def read_ledger(tags: Mapping[str, str]) -> list[LedgerEntry]:
-    """All entries among the tags of a registered model, oldest first."""
-    return [parse_entry(tags[key]) for key in sorted(tags) if key.startswith(PREFIX)]
+def read_ledger(tags: Mapping[str, str]) -> tuple[list[LedgerEntry], list[str]]:
+    """The entries among the tags of a registered model, oldest first, and a sentence for each unreadable one.
+
+    What somebody spoiled is set aside: a champion must be movable all the same, and above all back.
+    """
+    entries, problems = [], []
+    for key in sorted(tags):
+        if not key.startswith(PREFIX):
+            continue
+        try:
+            entries.append(parse_entry(tags[key]))
+        except ValueError:
+            problems.append(f"the entry under the tag {key} cannot be read: somebody changed it")
+    return entries, problems
 
 
 def append(
@@ -121,7 +138,7 @@ def append(
     )
     # A key of its own, whatever the clocks of two machines say.
     key = f"{PREFIX}{entry.at.replace('+00:00', 'Z')}-{uuid.uuid4().hex[:6]}"
-    client.set_registered_model_tag(name, key, _to_json(entry))
+    client.set_registered_model_tag(name, key, to_json(entry))
     return entry
 
 
@@ -173,11 +190,19 @@ def _later_than(last: LedgerEntry | None) -> str:
     return now.isoformat(timespec="microseconds")
 
 
-def _to_json(entry: LedgerEntry) -> str:
+def to_json(entry: LedgerEntry) -> str:
+    """The entry as it is kept: plain ASCII, which every database takes."""
     return json.dumps(asdict(entry), sort_keys=True)
 
 
 def parse_entry(text: str) -> LedgerEntry:
-    """An entry from the JSON that it is kept as."""
-    fields = json.loads(text)
-    return LedgerEntry(**{**fields, "reasons": tuple(fields["reasons"])})
+    """An entry from the JSON that it is kept as.
+
+    Raises:
+        ValueError: it is none: a field is missing, unknown or of another kind.
+    """
+    entry = _ENTRY.validate_json(text)
+    at = datetime.fromisoformat(entry.at)
+    if at.tzinfo is None or at.year >= MAXYEAR:  # neither could be followed by another entry
+        raise ValueError(f"{entry.at} is no time in UTC")
+    return entry

@@ -56,7 +56,11 @@ def compare_copy(client: MlflowClient, name: str, entries: Sequence[LedgerEntry]
     with tempfile.TemporaryDirectory() as scratch:
         folder = artifacts.download_artifacts(run_id=run_id, artifact_path=FOLDER, dst_path=scratch)
         for file in sorted(Path(folder).glob("*.json")):
-            copied = parse_entry(file.read_text(encoding="utf-8"))
+            try:
+                copied = parse_entry(file.read_text(encoding="utf-8"))
+            except ValueError:
+                problems.append(f"the copy {file.name} in the artifact store cannot be read")
+                continue
             entry = known.get(copied.at)
             if entry is None:
                 problems.append(f"the entry of {copied.at} is in the artifact store alone: it was removed")

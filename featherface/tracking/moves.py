@@ -11,7 +11,17 @@ from featherface.tracking.ledger_copy import copy_missing
 from featherface.tracking.smoke import smoke_test
 from featherface.tracking.turns import turn
 from featherface.tracking.version_store import Snapshot, VersionStore
-from featherface.tracking.versions import CHALLENGER, CHAMPION, ONNX_SHA256, PREVIOUS_CHAMPION
+from featherface.tracking.versions import (
+    CHALLENGER,
+    CHAMPION,
+    ONNX_SHA256,
+    PENDING,
+    PREVIOUS_CHAMPION,
+    PROMOTED,
+    ROLLED_BACK,
+    WITHDRAWN,
+    UnavailableError,
+)
 
 ANY_CHAMPION = "any"
 """What a version was judged against does not matter: a person decides."""
@@ -59,7 +69,7 @@ def promote(
             _withdraw_if_broken(store, target, snapshot)
         if snapshot.aliases.get(CHALLENGER) == target:
             store.client.delete_registered_model_alias(store.name, CHALLENGER)
-        store.tag_decision(target, "promoted", reasons)
+        store.tag_decision(target, PROMOTED, reasons)
         copy_missing(store.client, store.name, snapshot.entries)
 
 
@@ -99,6 +109,8 @@ def _roll_back(store: VersionStore, reasons: tuple[str, ...]) -> str:
             f"version {current} of '{store.name}' has no champion before it; "
             "`featherface registry list` shows what `featherface registry promote VERSION` can take"
         )
+    # First: whatever comes in between now, the gate does not promote it again.
+    store.tag_decision(current, ROLLED_BACK, reasons)
     store.client.set_registered_model_alias(store.name, CHAMPION, target)
     _note(store, snapshot, "rollback", target, previous=current, reasons=reasons)
     below = ledger.champions_before(snapshot.entries, target, existing)
@@ -106,7 +118,6 @@ def _roll_back(store: VersionStore, reasons: tuple[str, ...]) -> str:
         store.client.set_registered_model_alias(store.name, PREVIOUS_CHAMPION, below[-1])
     elif marked is not None:
         store.client.delete_registered_model_alias(store.name, PREVIOUS_CHAMPION)
-    store.tag_decision(current, "rolled_back", reasons)
     copy_missing(store.client, store.name, snapshot.entries)
     return target
 
@@ -167,7 +178,9 @@ def _withdraw_if_broken(store: VersionStore, target: str, snapshot: Snapshot) ->
         reason = f"failed its smoke test: {error}"
         if old is not None:
             _note(store, snapshot, "withdraw", old, previous=target, reasons=(reason,))
-        store.tag_decision(target, "rejected", (reason,))
+        # What could not be fetched may be fine; what does not work is remembered.
+        status = PENDING if isinstance(error, UnavailableError) else WITHDRAWN
+        store.tag_decision(target, status, (reason,))
         copy_missing(store.client, store.name, snapshot.entries)
         raise ModelError(
             f"version {target} of '{store.name}' {reason}; "

@@ -22,9 +22,12 @@ from featherface.tracking.version_store import VersionStore
 from featherface.tracking.versions import (
     CHALLENGER,
     CHAMPION,
+    DECLINED,
     FILE_MEAN_AP,
     MODEL_NAME,
     ONNX_SHA256,
+    PENDING,
+    REJECTED,
     STATUS,
     RegisteredVersion,
     describe_version,
@@ -84,7 +87,7 @@ class ModelRegistry:
             source=f"models:/{model_id}",
             run_id=run_id,
             model_id=model_id,
-            tags={**tags, ONNX_SHA256: sha256_of(onnx_path), STATUS: "pending"},
+            tags={**tags, ONNX_SHA256: sha256_of(onnx_path), STATUS: PENDING},
         )
         version = str(created.version)
         self._client.set_registered_model_alias(self.name, CHALLENGER, version)
@@ -104,7 +107,17 @@ class ModelRegistry:
         Raises:
             ModelError: there is no such version.
         """
-        self._store.tag_decision(self._store.find(version).version, "rejected", reasons)
+        self._store.tag_decision(self._store.find(version).version, REJECTED, reasons)
+
+    def record_decline(self, version: str, reason: str) -> None:
+        """Write down that a person does not want a version as champion; one that is it already stays it.
+
+        Raises:
+            ModelError: there is no such version.
+        """
+        found = self._store.find(version)
+        if CHAMPION not in found.aliases:
+            self._store.tag_decision(found.version, DECLINED, (reason,))
 
     def record_file_score(self, version: str, mean_ap: float) -> None:
         """Write down what mean AP the registered file itself reached.
@@ -156,14 +169,20 @@ class ModelRegistry:
         return None if version is None else self.get(version)
 
     def history(self) -> list[ledger.LedgerEntry]:
-        """Every move of the champion, oldest first."""
+        """Every move of the champion that can be read, oldest first."""
         snapshot = self._store.snapshot()
         return snapshot.entries if snapshot else []
 
     def check_history(self) -> list[str]:
         """A sentence for each entry of the ledger that was edited, removed or added; empty if it is whole."""
-        entries = self.history()
-        return [*ledger.broken_links(entries), *compare_copy(self._client, self.name, entries)]
+        snapshot = self._store.snapshot()
+        if snapshot is None:
+            return []
+        return [
+            *snapshot.problems,
+            *ledger.broken_links(snapshot.entries),
+            *compare_copy(self._client, self.name, snapshot.entries),
+        ]
 
     def delete_version(self, version: str) -> None:
         """Delete a version that no alias points to.

@@ -17,8 +17,11 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
 
 from mlflow import MlflowClient
+from pydantic import Field, TypeAdapter
 
 from featherface.errors import ModelError
 from featherface.tracking.ledger import actor
@@ -28,6 +31,17 @@ LIFE_S = 120.0
 """A ticket that is older is a dead process's; a turn takes seconds. Clocks may differ by less than this."""
 PATIENCE_S = 20.0
 _WAIT_S = (0.05, 0.4)
+
+
+@dataclass(frozen=True)
+class _Ticket:
+    actor: str
+    host: str
+    pid: Annotated[int, Field(gt=0, lt=2**31)]
+    until: float
+
+
+_TICKET = TypeAdapter(_Ticket)
 
 _held: set[str] = set()
 _held_lock = threading.Lock()
@@ -78,22 +92,30 @@ def _living_ticket(client: MlflowClient, name: str, own: str) -> str | None:
     for key, text in client.get_registered_model(name).tags.items():
         if not key.startswith(PREFIX) or key == own:
             continue
-        ticket = json.loads(text)
-        if _is_alive(key, ticket["host"], ticket["pid"], ticket["until"]):
-            return str(ticket["actor"])
+        ticket = _parse(text)
+        if ticket is not None and _is_alive(key, ticket):
+            return ticket.actor
         client.delete_registered_model_tag(name, key)
     return None
 
 
-def _is_alive(key: str, host: str, pid: int, until: float) -> bool:
-    if time.time() > until:
+def _parse(text: str) -> _Ticket | None:
+    """None: it is no ticket of ours, and nobody holds it."""
+    try:
+        return _TICKET.validate_json(text)
+    except ValueError:
+        return None
+
+
+def _is_alive(key: str, ticket: _Ticket) -> bool:
+    if time.time() > ticket.until:
         return False
-    if host != socket.gethostname():
+    if ticket.host != socket.gethostname():
         return True
-    if pid == os.getpid():
+    if ticket.pid == os.getpid():
         return key in _held
     try:
-        os.kill(pid, 0)
+        os.kill(ticket.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # it lives, and is somebody else's

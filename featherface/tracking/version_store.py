@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mlflow import MlflowClient
@@ -28,6 +28,8 @@ class Snapshot(NamedTuple):
     """Alias to version."""
     entries: list[ledger.LedgerEntry]
     """The ledger, oldest entry first."""
+    problems: Sequence[str] = ()
+    """What of the ledger cannot be read."""
 
 
 class VersionStore:
@@ -84,9 +86,9 @@ class VersionStore:
                 return None
             raise
         aliases = {alias: str(version) for alias, version in model.aliases.items()}
-        return Snapshot(aliases, ledger.read_ledger(model.tags))
+        return Snapshot(aliases, *ledger.read_ledger(model.tags))
 
     def tag_decision(self, version: str, status: str, reasons: Iterable[str]) -> None:
-        """Write on a version what was decided, and why."""
-        for key, value in ((STATUS, status), (REASONS, json.dumps(list(reasons)))):
+        """Write on a version why and what was decided; the status comes last and says that both are there."""
+        for key, value in ((REASONS, json.dumps(list(reasons))), (STATUS, status)):
             self.client.set_model_version_tag(self.name, version, key, value)

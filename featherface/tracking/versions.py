@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,17 @@ STATUS = "promotion.status"
 REASONS = "promotion.reasons"
 ONNX_SHA256 = "onnx.sha256"
 
+PENDING = "pending"
+PROMOTED = "promoted"
+REJECTED = "rejected"
+ROLLED_BACK = "rolled_back"
+WITHDRAWN = "withdrawn"
+DECLINED = "declined"
+
+
+class UnavailableError(ModelError):
+    """What was asked for cannot be had: the store is away, or has it not."""
+
 
 @dataclass(frozen=True)
 class RegisteredVersion:
@@ -38,8 +50,17 @@ class RegisteredVersion:
 
     @property
     def status(self) -> str:
-        """`pending`, `promoted`, `rejected` or `rolled_back`."""
-        return self.tags.get(STATUS, "pending")
+        """`pending`, `promoted`, `rejected`, `rolled_back`, `withdrawn` (does not work) or `declined`."""
+        return self.tags.get(STATUS, PENDING)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Of the decision that gave it its status; empty where none is on record."""
+        try:
+            reasons = json.loads(self.tags.get(REASONS, "[]"))
+        except ValueError:
+            return ()
+        return tuple(map(str, reasons)) if isinstance(reasons, list) else ()
 
 
 def describe_version(client: MlflowClient, found: ModelVersion, aliases: Iterable[str]) -> RegisteredVersion:
@@ -71,12 +92,12 @@ def readable_errors(what: str) -> Iterator[None]:
     """Turn the store's errors into one line that says what was asked for.
 
     Raises:
-        ModelError: whatever MLflow or the file system raised within.
+        UnavailableError: whatever MLflow or the file system raised within.
     """
     try:
         yield
     except (MlflowException, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(
+        raise UnavailableError(
             f"{what}: cannot be had ({reason}); `featherface registry list` shows what there is"
         ) from error

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from test_registry import write_detector
 
 from featherface.config import PromoteConfig
 from featherface.data.synthetic import synthesize_dataset
 from featherface.data.widerface import open_widerface
+from featherface.errors import ModelError
 from featherface.evaluation.predictions import save_archive
 from featherface.evaluation.widerface import image_key
+from featherface.tracking import ledger
 from featherface.tracking.connection import experiment_id
 from featherface.tracking.provenance import DATA_MD5
 from featherface.tracking.registry import ModelRegistry
@@ -87,3 +91,86 @@ def test_a_challenger_that_found_less_is_rejected_although_its_numbers_are_equal
     (reason,) = decision.reasons
     assert reason.endswith("the challenger is surely worse")
     assert ModelRegistry().get(challenger).status == "rejected"
+
+
+@pytest.fixture
+def good_version(client: MlflowClient, tmp_path: Path) -> Callable[[float], str]:
+    """Versions that work and pass the gate, each with a network of its own."""
+
+    def add(face_logit: float) -> str:
+        run_id = client.create_run(experiment_id(client)).info.run_id
+        file = write_detector(tmp_path / "model.onnx", face_logit=face_logit)
+        version = ModelRegistry().register_student(run_id, file, metrics=METRICS, tags={})
+        ModelRegistry().record_file_score(version, METRICS["val/ap_mean"])
+        return version
+
+    return add
+
+
+def test_what_was_rolled_back_comes_back_by_hand_only(
+    client: MlflowClient, good_version: Callable[[float], str], tmp_path: Path
+) -> None:
+    """The nightly flow finds the same file as the same version and judges it every night."""
+    registry = ModelRegistry()
+    for logit in (8.0, 7.0):
+        assert judge_and_promote.fn(good_version(logit), PromoteConfig(), tmp_path).promoted
+    registry.rollback(["misses helmets"])
+    for _night in range(2):
+        decision = judge_and_promote.fn("2", PromoteConfig(), tmp_path)
+        assert not decision.promoted
+        assert decision.reasons == (
+            "version 2 was rolled back (misses helmets); promote it by hand if it is wanted again",
+        )
+    champion = registry.current_champion()
+    assert champion is not None
+    assert champion.version == "1"
+    assert len(registry.history()) == 3
+    registry.promote("2", ["helmets are found after all"])
+    assert judge_and_promote.fn("2", PromoteConfig(), tmp_path).reasons == (
+        "version 2 is the champion already",
+    )
+
+
+def test_a_rollback_that_broke_off_is_not_undone_either(
+    client: MlflowClient,
+    good_version: Callable[[float], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry = ModelRegistry()
+    for logit in (8.0, 7.0):
+        registry.promote(good_version(logit))
+
+    def die(*_: object, **__: object) -> None:
+        raise ConnectionError("the machine is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "append", die)
+        with pytest.raises(ConnectionError):
+            registry.rollback(["misses helmets"])
+    assert not judge_and_promote.fn("2", PromoteConfig(), tmp_path).promoted
+
+
+def test_what_a_person_declined_is_not_promoted_by_the_gate(
+    client: MlflowClient, good_version: Callable[[float], str], tmp_path: Path
+) -> None:
+    registry = ModelRegistry()
+    registry.record_decline(good_version(8.0), "by Ann: blurred faces are missed")
+    (reason,) = judge_and_promote.fn("1", PromoteConfig(), tmp_path).reasons
+    assert reason.startswith("version 1 was declined (by Ann: blurred faces are missed); promote it by hand")
+    registry.promote("1")
+    registry.record_decline("1", "by Bob")
+    assert registry.get("1").status == "promoted", "the champion stays it"
+
+
+def test_what_does_not_work_is_tried_once(client: MlflowClient, tmp_path: Path) -> None:
+    run_id = client.create_run(experiment_id(client)).info.run_id
+    (tmp_path / "broken.onnx").write_bytes(b"no network")
+    version = ModelRegistry().register_student(run_id, tmp_path / "broken.onnx", metrics=METRICS, tags={})
+    ModelRegistry().record_file_score(version, METRICS["val/ap_mean"])
+    with pytest.raises(ModelError, match="failed its smoke test"):
+        judge_and_promote.fn(version, PromoteConfig(), tmp_path)
+    num_entries = len(ModelRegistry().history())
+    (reason,) = judge_and_promote.fn(version, PromoteConfig(), tmp_path).reasons
+    assert reason.startswith("version 1 was withdrawn (failed its smoke test: ")
+    assert len(ModelRegistry().history()) == num_entries

@@ -47,6 +47,11 @@ def ledger_tags(client: MlflowClient) -> dict[str, dict[str, Any]]:
     return {key: json.loads(tags[key]) for key in sorted(tags) if key.startswith(ledger.PREFIX)}
 
 
+def copies(root: Path) -> list[Path]:
+    """The files of the ledger's copy, oldest entry first."""
+    return sorted((root / "mlartifacts").rglob(f"{ledger_copy.FOLDER}/*.json"))
+
+
 def write_broken_detector(path: Path) -> Path:
     """Loads, has the outputs of a detector, and answers with what is no number."""
     shapes = {"box_deltas": [1, 0, 4], "cls_logits": [1, 0, 2], "landmark_deltas": [1, 0, 10]}
@@ -105,6 +110,44 @@ def test_a_removed_entry_shows(
     assert expected is None or any(expected in problem for problem in problems)
 
 
+@pytest.mark.parametrize(
+    "spoil", ["cut", "unknown key", "list", "text for a number", "no time", "end of time"]
+)
+def test_an_unreadable_entry_is_named_and_stops_nobody(
+    client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str], spoil: str
+) -> None:
+    for _ in range(3):
+        registry.promote(add_version())
+    key, fields = list(ledger_tags(client).items())[0 if spoil == "cut" else -1]
+    text = {
+        "cut": json.dumps(fields)[:40],
+        "unknown key": json.dumps({**fields, "x": 1}),
+        "list": "[]",
+        "text for a number": json.dumps({**fields, "mean_ap": "high"}),
+        "no time": json.dumps({**fields, "at": "2026"}),
+        "end of time": json.dumps({**fields, "at": "9999-12-31T23:59:59.999999+00:00"}),
+    }[spoil]
+    client.set_registered_model_tag(NAME, key, text)
+    assert f"the entry under the tag {key} cannot be read: somebody changed it" in registry.check_history()
+    assert len(registry.history()) == 2
+    assert len(registry.list_versions()) == 3
+    assert registry.rollback() == "2"
+    assert any("cannot be read" in problem for problem in registry.check_history())
+
+
+def test_an_unreadable_copy_is_named(
+    registry: ModelRegistry, add_version: Callable[[], str], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        registry.promote(add_version())
+    file = copies(tmp_path)[0]
+    file.write_text(file.read_text()[:30])
+    assert any(
+        f"the copy {file.name} in the artifact store cannot be read" in problem
+        for problem in registry.check_history()
+    )
+
+
 def test_a_lost_copy_shows_and_the_next_move_writes_it_again(
     client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str]
 ) -> None:
@@ -156,7 +199,7 @@ def test_a_champion_that_cannot_detect_gives_way_to_the_old_one(
         registry.promote(version, ["best ever"])
     aliases = {name: str(value) for name, value in client.get_registered_model(NAME).aliases.items()}
     assert aliases == {"champion": "1", "challenger": "2"}
-    assert registry.get("2").status == "rejected"
+    assert registry.get("2").status == "withdrawn"
     assert [entry.action for entry in registry.history()] == ["promote", "promote", "withdraw"]
     assert registry.check_history() == []
     with pytest.raises(ModelError, match="version 1 of 'featherface' has no champion before it"):
@@ -207,17 +250,20 @@ def test_who_has_the_turn_keeps_others_waiting_until_they_are_told(
         {"actor": "a@b", "host": "elsewhere", "pid": 1, "until": 1.0},
         {"actor": "a@b", "host": os.uname().nodename, "pid": 2**22 + 1, "until": 1e12},
         {"actor": "a@b", "host": os.uname().nodename, "pid": os.getpid(), "until": 1e12},
+        {},
+        {"actor": "a@b", "host": os.uname().nodename, "pid": 0, "until": 1e12},
     ],
-    ids=["too old", "its process is gone", "of this process, which has none"],
+    ids=["too old", "its process is gone", "of this process, which has none", "no ticket", "no process"],
 )
 def test_tickets_of_the_dead_are_cleared(
     client: MlflowClient, add_version: Callable[[], str], ticket: dict[str, Any]
 ) -> None:
     add_version()
+    client.set_registered_model_tag(NAME, f"{PREFIX}cut", json.dumps(ticket)[:-1])
     client.set_registered_model_tag(NAME, f"{PREFIX}dead", json.dumps(ticket))
     with turn(client, NAME, patience_s=0.1):
         pass
-    assert f"{PREFIX}dead" not in client.get_registered_model(NAME).tags
+    assert not [key for key in client.get_registered_model(NAME).tags if key.startswith(PREFIX)]
 
 
 PROMOTE = """
