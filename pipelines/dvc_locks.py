@@ -81,14 +81,15 @@ def _read(path: Path) -> Any:
 
 
 def _without_the_gone(locks: Any) -> dict[str, Any]:
-    """The list with one writer and any number of readers a path, those that are at work."""
-    writers, readers = locks.get("write", {}), locks.get("read", {})
-    reading = {path: [each for each in infos if _is_at_work(each)] for path, infos in readers.items()}
-    return {
-        **locks,
-        "write": {path: info for path, info in writers.items() if _is_at_work(info)},
-        "read": {path: infos for path, infos in reading.items() if infos or not readers[path]},
-    }
+    """The list, which has one writer and any number of readers a path, with those that are at work."""
+    kept = {**locks}
+    if "write" in locks:
+        kept["write"] = {path: info for path, info in locks["write"].items() if _is_at_work(info)}
+    if "read" in locks:
+        kept["read"] = {
+            path: [info for info in infos if _is_at_work(info)] for path, infos in locks["read"].items()
+        }
+    return kept
 
 
 def _is_at_work(info: dict[str, Any]) -> bool:

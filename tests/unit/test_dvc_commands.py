@@ -90,6 +90,17 @@ def test_only_locks_of_the_gone_are_dropped(workspace: Path) -> None:
         at_work.communicate(b"\n")
 
 
+@pytest.mark.parametrize("idle", ["{}", '{"read": {}}', '{"write": {}, "read": {"data": []}}'])
+def test_nothing_is_said_of_a_list_without_locks(
+    workspace: Path, idle: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    locks = workspace / ".dvc" / "tmp" / "rwlock"
+    locks.write_text(idle)
+    mend_locks(workspace)
+    assert locks.read_text() == idle
+    assert not caplog.text
+
+
 @pytest.mark.parametrize("odd", ["[]", '{"write": {"data": 1}}', '{"write": {"data": {"process": 1}}}'])
 def test_a_list_of_locks_of_another_kind_is_left_to_dvc(workspace: Path, odd: str) -> None:
     locks = workspace / ".dvc" / "tmp" / "rwlock"
