@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from full_disk import fill_disk
 
-from featherface.errors import ConfigError
+from featherface.errors import ConfigError, ModelError
 from pipelines.team import s3
 from pipelines.team.services import Service, ServiceError, running, start, stop
 from pipelines.team.settings import open_team
@@ -140,6 +141,17 @@ def test_settings_are_kept_and_passwords_stay_private(tmp_path: Path) -> None:
     assert len(set(first.passwords.model_dump().values())) == 5
     assert first.passwords.postgres not in (tmp_path / "team" / "team.yaml").read_text()
     assert dict(status(tmp_path / "team"))["worker"] is None
+
+
+def test_on_a_full_disk_the_settings_stay_what_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = open_team(tmp_path / "team", {"mlflow_port": 5999, "timezone": "Europe/Berlin"})
+    with monkeypatch.context() as patch:
+        fill_disk(patch, "team.yaml")
+        with pytest.raises(ModelError, match=r"team\.yaml: cannot be written \(No space left"):
+            open_team(tmp_path / "team", {"mlflow_port": 6000})
+    assert open_team(tmp_path / "team") == before
 
 
 def test_a_wrong_setting_is_refused_and_a_password_is_not_shown(tmp_path: Path) -> None:
