@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from featherface.config import to_yaml
 from featherface.errors import DataError
+from featherface.files import write_atomically
 from featherface.tracking.provenance import UNKNOWN, data_md5
 from pipelines import dvc_commands
 
@@ -67,7 +68,7 @@ def local_data(source: DataSource) -> Path:
         dvc_commands.initialize(root)
         dvc_commands.run_dvc(root, "remote", "add", "--force", "--default", "source", source.remote)
         recorded = {"outs": [{"md5": source.version, "hash": "md5", "path": _FOLDER}]}
-        (root / dvc_commands.DATA_FILE).write_text(to_yaml(recorded), encoding="utf-8")
+        write_atomically(root / dvc_commands.DATA_FILE, to_yaml(recorded).encode())
         dvc_commands.run_dvc(root, "pull", dvc_commands.DATA_FILE)
     return root / _FOLDER
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from featherface.config import load_config
-from featherface.errors import DataError
+from featherface.errors import DataError, FeatherFaceError
 from featherface.stages.base import PARAMS_FILE
 from featherface.tracking.provenance import data_md5
 from pipelines import dvc_commands
@@ -17,6 +17,11 @@ logger = logging.getLogger(__name__)
 
 PUSHED = "featherface.data.pushed"
 _API_URL = "PREFECT_API_URL"
+_PATIENCE_S = 10.0
+
+
+class NobodyToldError(FeatherFaceError):
+    """A version was recorded and pushed, but no retraining was started."""
 
 
 def push_data(root: Path, *, remote: str | None = None) -> str:
@@ -33,6 +38,8 @@ def push_data(root: Path, *, remote: str | None = None) -> str:
     Raises:
         DataError: there is no data folder.
         DvcError: the remote does not answer; the version is recorded all the same.
+        NobodyToldError: the Prefect server of `PREFECT_API_URL` does not take the event; data that did not
+            change raise it again.
         WorkspaceBusyError: a run reads the data.
     """
     root = root.resolve()
@@ -49,23 +56,34 @@ def push_data(root: Path, *, remote: str | None = None) -> str:
             dvc_commands.run_dvc(root, "push", dvc_commands.DATA_FILE)
         else:
             logger.warning("%s has no DVC remote: the data stay on this machine", root)
-    if os.environ.get(_API_URL):
-        _tell(root, version)
+    api_url = os.environ.get(_API_URL)
+    if api_url:
+        _tell(root, version, api_url)
     else:
         logger.warning("%s is not set: nobody is told of version %s", _API_URL, version)
     return version
 
 
-def _tell(root: Path, version: str) -> None:
-    from prefect.events import emit_event
-    from prefect.events.worker import EventsWorker
+def _tell(root: Path, version: str, api_url: str) -> None:
+    from httpx import HTTPError, Timeout
+    from prefect.client.orchestration import get_client
+    from prefect.events import Event, Resource
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    emit_event(
-        PUSHED,
-        resource={
-            "prefect.resource.id": f"featherface.data.{root.name}",
-            "prefect.resource.name": root.name,
-            "featherface.data.version": version,
-        },
-    )
-    EventsWorker.drain_all(timeout=20)  # sent from a thread that would die with this process
+    resource = {
+        "prefect.resource.id": f"featherface.data.{root.name}",
+        "prefect.resource.name": root.name,
+        "featherface.data.version": version,
+    }
+    event = Event(event=PUSHED, resource=Resource(resource))
+    # Not `emit_event`: it sends later, from a thread, and nobody learns that it could not.
+    with temporary_settings({PREFECT_API_URL: api_url, PREFECT_CLIENT_MAX_RETRIES: 0}):
+        settings = {"timeout": Timeout(_PATIENCE_S)}
+        try:
+            with get_client(sync_client=True, httpx_settings=settings) as client:
+                client.request("POST", "/events", json=[event.model_dump(mode="json")])
+        except (HTTPError, RuntimeError, ValueError) as error:
+            raise NobodyToldError(
+                f"pushed version {version}, but the Prefect server at {api_url} cannot be reached "
+                f"({' '.join(str(error).split())}), so no retraining was started: push again when it is up"
+            ) from error

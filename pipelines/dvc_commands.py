@@ -6,11 +6,9 @@ The command line of DVC does the work; nothing here knows what a stage computes.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,11 +16,9 @@ from pathlib import Path
 from featherface.child_process import child_environment, module_command
 from featherface.errors import FeatherFaceError
 from featherface.tracking.connection import ARTIFACTS
-
-logger = logging.getLogger(__name__)
+from pipelines.dvc_locks import mend_locks
 
 DATA_FILE = "data.dvc"
-_LOCKS_FILE = Path(".dvc", "tmp", "rwlock")
 MESSAGE_CHARS = 600
 _LAST_LINES = 4
 
@@ -53,7 +49,7 @@ def run_dvc(root: Path, *arguments: str) -> str:
     Raises:
         DvcError: it failed.
     """
-    _mend_locks(root)
+    mend_locks(root)
     done = subprocess.run(  # noqa: S603 - our own interpreter, arguments from this project
         [sys.executable, "-m", "dvc", *arguments],
         cwd=root, env=dvc_environment(), capture_output=True, text=True, check=False,
@@ -80,22 +76,6 @@ def _ignore_artifacts(path: Path) -> None:
         path.write_text(f"{text}/{ARTIFACTS}\n", encoding="utf-8")
 
 
-def _mend_locks(root: Path) -> None:
-    """Remove DVC's list of locks where its writer was killed in the middle: DVC would refuse it for ever."""
-    path = root / _LOCKS_FILE
-    for _ in range(5):  # somebody may be writing it at this moment
-        try:
-            json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return
-        except ValueError:
-            time.sleep(0.2)
-        else:
-            return
-    logger.warning("%s: was half-written by a process that is gone; removed", path)
-    path.unlink(missing_ok=True)
-
-
 def stale_stages(root: Path) -> set[str]:
     """Names of the stages that DVC would run now; a stage after a stale one may not be named yet."""
     return set(json.loads(run_dvc(root, "status", "--json") or "{}"))
@@ -110,7 +90,7 @@ def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
         StageDiedError: it failed. The message has its last words where nobody sits at a terminal: a flow on a
             server has no other place for them.
     """
-    _mend_locks(root)
+    mend_locks(root)
     # Progress bars want the terminal itself; only without one its output can go through our hands.
     is_watched = sys.stderr.isatty()
     last_words: deque[str] = deque(maxlen=_LAST_LINES)

@@ -76,7 +76,7 @@ def prepare_workspace(
     dvc_commands.initialize(root)
     bring_data(root, config, source=data)
     if is_new:
-        params_path.write_text(dump_config(config), encoding="utf-8")
+        write_atomically(params_path, dump_config(config).encode())
     sync_dvc_yaml(root, config)
     return config
 
@@ -98,7 +98,7 @@ def sync_dvc_yaml(root: Path, config: Config) -> bool:
         return False
     if current is not None and not current.startswith(HEADER):
         raise ConfigError(f"{path}: was not written by FeatherFace; move it away, it would be overwritten")
-    path.write_text(wanted, encoding="utf-8")
+    write_atomically(path, wanted.encode())
     return True
 
 
@@ -159,7 +159,7 @@ def _record_data(root: Path, name: str, recorded: str | None) -> None:
     dvc_commands.run_dvc(root, "add", name)
     got = _recorded_version(root)
     if before is not None and got != recorded:
-        record.write_text(before, encoding="utf-8")
+        write_atomically(record, before.encode())
         raise DataError(
             f"{root / name}: has the version {got}, but {record} records {recorded}; "
             f"`dvc pull` the recorded version, or accept this one with `dvc add {name}`"

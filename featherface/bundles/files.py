@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import nn
 
 from featherface.bundles import layout
 from featherface.errors import DataError
+from featherface.files import write_atomically
 
 
 def read_json(path: Path, advice: str) -> dict[str, Any]:
@@ -35,10 +37,15 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
 
 
 def write_network(path: Path, network: nn.Module) -> None:
-    """Write all tensors of a network."""
+    """Write all tensors of a network into a file that appears whole or not at all.
+
+    Raises:
+        ModelError: the folder cannot be written to.
+    """
     arrays = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    write_atomically(path, file.getvalue())
 
 
 def read_network(path: Path, network: nn.Module) -> None:

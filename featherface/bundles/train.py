@@ -30,6 +30,7 @@ from featherface.bundles.files import read_json, read_network, write_network
 from featherface.data.widerface import Sample, read_annotations
 from featherface.distillation.student import StudentTraining
 from featherface.errors import DataError, ImageDecodeError
+from featherface.files import write_atomically
 from featherface.imaging import RgbImage
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
@@ -161,7 +162,7 @@ def train_bundle(bundle: Path, out: Path) -> None:
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "torch": torch.__version__,
     }
-    (out / layout.RESULT).write_text(json.dumps(result, indent=1), encoding="utf-8")
+    write_atomically(out / layout.RESULT, json.dumps(result, indent=1).encode())
 
 
 def _as_namespace(value: Any) -> Any:

@@ -99,6 +99,9 @@ def detect_shard(shard: Shard, out: Path, settings: Settings) -> ShardResult:
     """Detect the faces of a shard's pictures, and write a line of JSON each; nothing if that was done before.
 
     A picture that cannot be read is a line with its error.
+
+    Raises:
+        StoreError: the pictures' store is away; nothing is written.
     """
     path = out / shard.file_name
     if path.exists():

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from featherface.errors import DataError
-from featherface.imaging import IMAGE_SUFFIXES
+from featherface.errors import DataError, FeatherFaceError
+from featherface.imaging import IMAGE_SUFFIXES, MAX_FILE_BYTES
 from featherface.inference.batch import expand_sources
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
 
 _S3 = "s3://"
+_NO_SUCH_KEY = "NoSuchKey"
+
+
+class StoreError(FeatherFaceError):
+    """A store that does not hand over an object that it may hand over later."""
 
 
 def list_images(source: str) -> list[str]:
@@ -47,7 +53,8 @@ def open_image(image: str) -> str | bytes:
     """What `FaceDetector` takes: a path, or the bytes of an object.
 
     Raises:
-        DataError: the object cannot be read.
+        DataError: there is no such object, or it is too large: so it will be the next time too.
+        StoreError: the store is away or refuses; it may answer the next time.
     """
     if not image.startswith(_S3):
         return image
@@ -55,9 +62,26 @@ def open_image(image: str) -> str | bytes:
 
     bucket, _, key = image.removeprefix(_S3).partition("/")
     try:
-        return bytes(_client().get_object(Bucket=bucket, Key=key)["Body"].read())
-    except (BotoCoreError, ClientError) as error:
-        raise DataError(f"{image}: cannot be read ({error})") from error
+        return _read_object(image, bucket, key)
+    except (BotoCoreError, ClientError, OSError) as error:
+        if isinstance(error, ClientError) and error.response["Error"]["Code"] == _NO_SUCH_KEY:
+            raise DataError(f"{image}: cannot be read ({error})") from error
+        raise StoreError(
+            f"{image}: the store did not hand it over ({error}); run the same batch again when it does: what "
+            "is done stays done"
+        ) from error
+
+
+def _read_object(image: str, bucket: str, key: str) -> bytes:
+    answer = _client().get_object(Bucket=bucket, Key=key)
+    with closing(answer["Body"]) as body:
+        num_bytes = answer["ContentLength"]
+        if num_bytes > MAX_FILE_BYTES:
+            raise DataError(
+                f"{image}: cannot be read (it has {num_bytes // 10**6} MB, the limit is "
+                f"{MAX_FILE_BYTES // 10**6} MB)"
+            )
+        return bytes(body.read())
 
 
 def _suffix(key: str) -> str:

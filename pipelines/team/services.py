@@ -18,6 +18,7 @@ from featherface.errors import FeatherFaceError
 _POLL_S = 0.1
 _PATIENCE_S = 20.0
 _LOG_LINES = 5
+_CLOCK_ERROR_S = 1.0
 # They outlive us, and Python warns of a child that is forgotten.
 _OUR_CHILDREN: list[subprocess.Popen[bytes]] = []
 
@@ -79,8 +80,7 @@ def running(name: str, state: Path) -> psutil.Process | None:
     pid, started = noted
     try:
         process = psutil.Process(pid)
-        is_same = abs(process.create_time() - started) < 1.0
-        return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if _is_same(process, started) and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
 
@@ -111,15 +111,42 @@ def stop(name: str, state: Path, *, how: signal.Signals = signal.SIGTERM) -> boo
 
 
 def _end_orphans(name: str, state: Path) -> None:
-    """Kill what a service that was killed has left: workers that hold its port and its files."""
+    """Kill what a service that was killed has left, workers that hold its port and its files; forget it."""
     noted = _noted(name, state)
-    if noted is None:
-        return
-    group, started = noted
+    if noted is not None and _may_have_orphans(*noted):
+        _kill_group(*noted)
+    _pid_file(name, state).unlink(missing_ok=True)
+
+
+def _may_have_orphans(group: int, started: float) -> bool:
+    """False where the number of the service's group belongs to strangers by now, or to nobody."""
+    if started < _numbers_begin():
+        return False
+    try:
+        # No process gets the number of a group that lives: another leader means that ours is gone.
+        return _is_same(psutil.Process(group), started)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _numbers_begin() -> float:
+    """Since when process numbers are given out here: the start of the machine, or of the container."""
+    boot = float(psutil.boot_time())
+    try:
+        return max(boot, float(psutil.Process(1).create_time()))
+    except psutil.Error:
+        return boot
+
+
+def _is_same(process: psutil.Process, started: float) -> bool:
+    return bool(abs(process.create_time() - started) < _CLOCK_ERROR_S)
+
+
+def _kill_group(group: int, started: float) -> None:
     orphans = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-            if os.getpgid(process.pid) == group and process.create_time() >= started - 1.0:
+            if os.getpgid(process.pid) == group and process.create_time() >= started - _CLOCK_ERROR_S:
                 orphans.append(process)
     for orphan in orphans:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from featherface.config import Section, read_yaml, to_yaml, validated
 from featherface.errors import ConfigError
+from featherface.files import write_atomically
 
 SETTINGS_FILE = "team.yaml"
 SECRETS_FILE = "secrets.yaml"
@@ -118,13 +119,14 @@ def open_team(folder: Path, changes: dict[str, object] | None = None) -> Team:
 
     Raises:
         ConfigError: a setting cannot be used.
+        ModelError: the folder cannot be written to.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / SETTINGS_FILE
     content = read_yaml(path) if path.exists() else {}
     settings = validated(TeamSettings, content | (changes or {}), str(path))
-    path.write_text(to_yaml(settings.model_dump(mode="json")), encoding="utf-8")
+    write_atomically(path, to_yaml(settings.model_dump(mode="json")).encode())
     team = Team(folder, settings, _passwords(folder / SECRETS_FILE))
     write_private(
         folder / ENVIRONMENT_FILE,

@@ -9,6 +9,7 @@ import shutil
 import signal
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import boto3
@@ -246,8 +247,13 @@ def test_a_run_whose_machine_died_is_known_and_goes_on(team: Team, prefect: Pref
     until(lambda: prefect.tasks(run_id).get("train_teacher") == "RUNNING", 200)
     worker = running("worker", team.path("run"))
     assert worker is not None
-    for process in (worker, *worker.children(recursive=True)):
-        process.kill()
+    family = [worker, *worker.children(recursive=True)]
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()  # so that none starts another while we go through them
+    for process in {*family, *worker.children(recursive=True)}:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     assert featherface(team, "team", "up", "--folder", str(team.folder)).returncode == 0
     run = prefect.wait(run_id, 240)
     assert run["state_type"] == "CRASHED"

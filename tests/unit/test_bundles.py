@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from full_disk import fill_disk
 
 from featherface.bundles import layout
 from featherface.bundles.collect import collect
@@ -20,7 +22,7 @@ from featherface.bundles.pack import pack
 from featherface.bundles.train import train_bundle
 from featherface.config import Config
 from featherface.data.synthetic import synthesize_dataset
-from featherface.errors import ConfigError, DataError
+from featherface.errors import ConfigError, DataError, ModelError
 from featherface.inference.weights import load_model, save_weights
 from featherface.models.build import build_model
 from featherface.stages import distill, names
@@ -125,6 +127,21 @@ def test_a_finished_result_is_not_made_again(bundle: Path, result: Path) -> None
     before = (result / layout.STUDENT).stat().st_mtime_ns
     train_bundle(bundle, result)
     assert (result / layout.STUDENT).stat().st_mtime_ns == before
+
+
+def test_a_result_that_could_not_be_written_is_made_by_the_next_run(
+    bundle: Path, result: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(result, tmp_path / "out"))
+    (out / layout.RESULT).unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        fill_disk(patch, layout.RESULT)
+        with pytest.raises(ModelError, match=r"result\.json: cannot be written \(No space"):
+            train_bundle(bundle, out)
+    assert not (out / layout.RESULT).exists()
+    train_bundle(bundle, out)
+    history = [json.loads((folder / layout.RESULT).read_text())["history"] for folder in (result, out)]
+    assert history[0] == history[1]
 
 
 def test_a_result_of_other_parameters_is_refused(workspace: Workspace, result: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
 import signal
@@ -15,6 +17,7 @@ import pytest
 
 from featherface.child_process import PARENT_VARIABLE, module_command
 from pipelines import dvc_commands
+from pipelines.dvc_locks import mend_locks
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +46,79 @@ def test_a_half_written_list_of_locks_stops_nobody(
     locks.write_text(left)
     dvc_commands.run_dvc(workspace, "add", "data")
     assert "half-written" in caplog.text
+
+
+def note_writers(workspace: Path, *processes: int) -> Path:
+    """As DVC notes who writes the data; each is said to have been a DVC."""
+    locks = workspace / ".dvc" / "tmp" / "rwlock"
+    command = "/venv/bin/dvc repro --quiet --single-item train_teacher"
+    writers = {
+        str(workspace / f"data{n or ''}"): {"pid": pid, "cmd": command} for n, pid in enumerate(processes)
+    }
+    locks.write_text(json.dumps({"write": writers, "read": {}}))
+    return locks
+
+
+def test_the_lock_of_a_process_whose_number_another_one_has_stops_nobody(workspace: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
+        note_writers(workspace, stranger.pid)
+        dvc_commands.run_dvc(workspace, "add", "data")
+        stranger.communicate(b"\n")
+
+
+def test_the_lock_of_a_zombie_stops_nobody(workspace: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as zombie:
+        while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        note_writers(workspace, zombie.pid)
+        dvc_commands.run_dvc(workspace, "add", "data")
+
+
+def test_only_locks_of_the_gone_are_dropped(workspace: Path) -> None:
+    alike = [sys.executable, "-c", "input()", "dvc"]
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    with subprocess.Popen(alike, stdin=subprocess.PIPE) as at_work:
+        locks = note_writers(workspace, at_work.pid, int(gone.stdout))
+        mend_locks(workspace)
+        kept = json.loads(locks.read_text())["write"]
+        assert {path: info["pid"] for path, info in kept.items()} == {str(workspace / "data"): at_work.pid}
+        before = locks.stat()
+        mend_locks(workspace)
+        assert (locks.stat().st_ino, locks.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+        at_work.communicate(b"\n")
+
+
+@pytest.mark.parametrize("idle", ["{}", '{"read": {}}', '{"write": {}, "read": {"data": []}}'])
+def test_nothing_is_said_of_a_list_without_locks(
+    workspace: Path, idle: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    locks = workspace / ".dvc" / "tmp" / "rwlock"
+    locks.write_text(idle)
+    mend_locks(workspace)
+    assert locks.read_text() == idle
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("odd", ["[]", '{"write": {"data": 1}}', '{"write": {"data": {"process": 1}}}'])
+def test_a_list_of_locks_of_another_kind_is_left_to_dvc(workspace: Path, odd: str) -> None:
+    locks = workspace / ".dvc" / "tmp" / "rwlock"
+    locks.write_text(odd)
+    mend_locks(workspace)
+    assert locks.read_text() == odd
+
+
+def test_a_list_that_somebody_changes_at_this_moment_is_left_alone(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.dvc_locks._PAUSE_S", 0)
+    locks = note_writers(workspace, 2**22 + 1)
+    before = locks.read_text()
+    with locks.with_name("rwlock.lock").open("a+") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        mend_locks(workspace)
+    assert locks.read_text() == before
 
 
 def test_a_refusal_of_dvc_is_passed_on_with_its_words(workspace: Path) -> None:

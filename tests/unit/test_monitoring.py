@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import multiprocessing
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pytest
+from botocore.config import Config as BotoConfig
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
 from featherface.errors import ConfigError, DataError
 from featherface.imaging import write_image
 from featherface.monitoring.shards import Settings, detect_shard, plan, read_batch, statistics_of
+from featherface.monitoring.sources import StoreError
 from featherface.monitoring.statistics import SHIFTED, compare, picture_statistics, population_stability
 
 SAMPLES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50)
@@ -77,6 +84,50 @@ def test_shards_hold_every_picture_once_and_are_not_done_again(images: list[str]
     assert [Path(record["image"]).name for record in records if "error" in record] == ["broken.png"]
     assert sum(result.failures for result in results) == 1
     assert len(statistics_of(records)["brightness"]) == 5
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
+    """An S3 store that answers what it is told to."""
+    client = boto3.client(
+        "s3", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b",
+        endpoint_url="http://127.0.0.1:9", config=BotoConfig(retries={"max_attempts": 0}),
+    )  # fmt: skip
+    monkeypatch.setattr("featherface.monitoring.sources._client", lambda: client)
+    with Stubber(client) as stubber:
+        yield stubber
+
+
+def body(content: bytes) -> StreamingBody:
+    return StreamingBody(io.BytesIO(content), len(content))
+
+
+@pytest.mark.parametrize("status", [None, 403, 500, 503])
+def test_a_store_that_is_away_is_no_result(store: Stubber, status: int | None, tmp_path: Path) -> None:
+    if status is None:
+        store.deactivate()  # nothing listens there
+    else:
+        store.add_client_error("get_object", "Odd", http_status_code=status)
+    settings = Settings()
+    [shard] = plan(["s3://bucket/a.jpg"], tmp_path, settings)
+    with pytest.raises(
+        StoreError, match=r"s3://bucket/a\.jpg: the store did not hand it over .*run the same"
+    ):
+        detect_shard(shard, tmp_path, settings)
+    assert not (tmp_path / shard.file_name).exists(), "the next run would take it for done"
+
+
+def test_objects_that_no_store_can_help_with_are_results(store: Stubber, tmp_path: Path) -> None:
+    store.add_client_error("get_object", "NoSuchKey", http_status_code=404)
+    store.add_response("get_object", {"Body": body(b"no picture"), "ContentLength": 10})
+    store.add_response("get_object", {"Body": body(b""), "ContentLength": 2_000_000_000})
+    settings = Settings()
+    [shard] = plan([f"s3://bucket/{name}.jpg" for name in ("gone", "odd", "huge")], tmp_path, settings)
+    assert detect_shard(shard, tmp_path, settings).failures == 3
+    gone, odd, huge = read_batch(tmp_path)
+    assert "NoSuchKey" in gone["error"]
+    assert "is no JPEG" in odd["error"]
+    assert "it has 2000 MB, the limit is 1000 MB" in huge["error"]
 
 
 def test_a_folder_keeps_one_batch(images: list[str], tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
+from full_disk import fill_disk
 
-from featherface.errors import ConfigError
+from featherface.errors import ConfigError, ModelError
 from pipelines.team import s3
 from pipelines.team.services import Service, ServiceError, running, start, stop
 from pipelines.team.settings import open_team
@@ -71,6 +73,37 @@ def test_what_a_killed_service_leaves_is_ended_before_it_starts_again(tmp_path: 
     stop("server", tmp_path)
 
 
+def test_a_stranger_with_the_number_of_a_stopped_service_is_left_alone(tmp_path: Path) -> None:
+    """After a restart of the machine every process is younger than what was noted."""
+    stranger = subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True
+    )
+    note = tmp_path / "server.pid"
+    note.write_text(f"{stranger.pid} {psutil.Process(stranger.pid).create_time() - 60}\n")
+    assert not stop("server", tmp_path)
+    assert psutil.pid_exists(stranger.pid), "it was killed"
+    stranger.communicate(b"\n")
+    assert not note.exists()
+
+
+def test_strangers_whose_group_has_lost_its_leader_are_left_alone_after_a_restart(tmp_path: Path) -> None:
+    leader = subprocess.Popen(
+        [sys.executable, "-c", "import subprocess, sys; "
+         "print(subprocess.Popen([sys.executable, '-c', 'input()']).pid)"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert leader.stdout is not None
+    stranger = psutil.Process(int(leader.stdout.readline()))
+    leader.wait()
+    before_the_restart = min(psutil.boot_time(), psutil.Process(1).create_time()) - 60
+    (tmp_path / "server.pid").write_text(f"{leader.pid} {before_the_restart}\n")
+    start(service(tmp_path, "import time; print('up', flush=True); time.sleep(60)"), tmp_path)
+    stop("server", tmp_path)
+    assert stranger.is_running()
+    assert stranger.status() != psutil.STATUS_ZOMBIE
+    leader.communicate()
+
+
 def test_a_service_that_ignores_a_signal_is_ended_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +141,17 @@ def test_settings_are_kept_and_passwords_stay_private(tmp_path: Path) -> None:
     assert len(set(first.passwords.model_dump().values())) == 5
     assert first.passwords.postgres not in (tmp_path / "team" / "team.yaml").read_text()
     assert dict(status(tmp_path / "team"))["worker"] is None
+
+
+def test_on_a_full_disk_the_settings_stay_what_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = open_team(tmp_path / "team", {"mlflow_port": 5999, "timezone": "Europe/Berlin"})
+    with monkeypatch.context() as patch:
+        fill_disk(patch, "team.yaml")
+        with pytest.raises(ModelError, match=r"team\.yaml: cannot be written \(No space left"):
+            open_team(tmp_path / "team", {"mlflow_port": 6000})
+    assert open_team(tmp_path / "team") == before
 
 
 def test_a_wrong_setting_is_refused_and_a_password_is_not_shown(tmp_path: Path) -> None:

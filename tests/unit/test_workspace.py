@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from full_disk import fill_disk
 
 from featherface.config import load_config, load_profile
-from featherface.errors import ConfigError
-from pipelines.workspace import IMPORTED_STUDENT, prepare_workspace
+from featherface.errors import ConfigError, ModelError
+from pipelines.workspace import IMPORTED_STUDENT, prepare_workspace, sync_dvc_yaml
 
 SMALL = {"synthesize.num_train": 2, "synthesize.num_val": 1, "synthesize.image_hw": [96, 128]}
 
@@ -64,3 +65,14 @@ def test_a_profile_need_not_be_named_like_its_photographs(tmp_path: Path) -> Non
     assert load_config(root / "params.yaml") == config
     with pytest.raises(ConfigError, match=r"data\.source is 'widerface', asked for profile 'synthetic'"):
         prepare_workspace(root, profile="synthetic", data=None, teacher=None)
+
+
+def test_on_a_full_disk_dvc_yaml_stays_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, path = load_profile("synthetic"), tmp_path / "dvc.yaml"
+    assert sync_dvc_yaml(tmp_path, config)
+    before = path.read_text().replace("report", "rapport")
+    path.write_text(before)
+    fill_disk(monkeypatch, "dvc.yaml")
+    with pytest.raises(ModelError, match=r"dvc\.yaml: cannot be written \(No space left"):
+        sync_dvc_yaml(tmp_path, config)
+    assert path.read_text() == before, "cut, it would not be known as ours again"
