@@ -14,11 +14,12 @@ import numpy as np
 from featherface.errors import DataError, OptionError
 from featherface.headers import refuse_too_large
 from featherface.imaging import RgbImage
+from featherface.inference.isomedia import inspect_boxes
 from featherface.inference.matroska import missing_bytes
 
 _MAX_RATE = 1000
 # Containers that say how many frames there are; others say how long they last, which may be an estimate.
-_COUNTED = (re.compile(rb"....ftyp", re.DOTALL), re.compile(rb"RIFF....AVI ", re.DOTALL))
+_ISO_MEDIA, _AVI = re.compile(rb"....ftyp", re.DOTALL), re.compile(rb"RIFF....AVI ", re.DOTALL)
 _PLAYLISTS = (b"ffconcat", b"#EXTM3U")
 # Players begin at a key frame and drop a few others; what is cut or damaged lacks far more.
 _LEAST_PART = 0.9
@@ -102,15 +103,28 @@ def read_frames(source: str | Path | int, *, every: int = 1) -> Iterator[RgbImag
                     yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8)
             num_frames += 1
         announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    if isinstance(source, int):
-        return
-    start, file_size = _start_and_size(Path(source))
-    if any(pattern.match(start) for pattern in _COUNTED) and num_frames < _LEAST_PART * announced:
+    if not isinstance(source, int):
+        _refuse_cut(Path(source), num_frames, announced)
+
+
+def _refuse_cut(path: Path, num_frames: int, announced: float) -> None:
+    is_counted, missing = _counted_and_missing(path)
+    if is_counted and num_frames < _LEAST_PART * announced:
         raise DataError(
-            f"{source}: ends after {num_frames} of {announced:.0f} frames: it was cut or is damaged"
+            f"{path}: ends after {num_frames} of {announced:.0f} frames: it was cut or is damaged"
         )
-    if missing := missing_bytes(start, file_size):
-        raise DataError(f"{source}: ends after {num_frames} frames, {missing} bytes too early: it was cut")
+    if missing:
+        raise DataError(f"{path}: ends after {num_frames} frames, {missing} bytes too early: it was cut")
+
+
+def _counted_and_missing(path: Path) -> tuple[bool, int]:
+    """Whether a film says how many frames it shows, and how many of its bytes are not there."""
+    with _naming(path), path.open("rb") as file:
+        start = file.read(_START_BYTES)
+        if _ISO_MEDIA.match(start):
+            film = inspect_boxes(file)
+            return film.shows_all_frames, film.missing_bytes
+        return bool(_AVI.match(start)), missing_bytes(start, os.fstat(file.fileno()).st_size)
 
 
 @contextmanager
@@ -152,14 +166,17 @@ def _check_film(path: Path) -> None:
         raise DataError(f"{path}: is no file; a film is one, and a camera is given by its number")
     if not exists:
         raise DataError(f"{path}: there is no such file; a camera is given by its number")
+    with _naming(path), path.open("rb") as file:
+        start = file.read(_START_BYTES)
     # FFmpeg would open whatever other files a list names.
-    if _start_and_size(path)[0].startswith(_PLAYLISTS):
+    if start.startswith(_PLAYLISTS):
         raise DataError(f"{path}: is a list of films, not a film; give the films")
 
 
-def _start_and_size(path: Path) -> tuple[bytes, int]:
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn what the system says into our error."""
     try:
-        with path.open("rb") as file:
-            return file.read(_START_BYTES), os.fstat(file.fileno()).st_size
+        yield
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error

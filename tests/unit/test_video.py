@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -17,6 +20,7 @@ from featherface import FaceDetector
 from featherface.errors import DataError, OptionError
 from featherface.imaging import write_image
 from featherface.inference.batch import detect_files
+from featherface.inference.isomedia import IsoFilm, inspect_boxes
 from featherface.inference.matroska import missing_bytes
 from featherface.inference.video import FilmWriter, frames_per_second, read_frames
 
@@ -33,6 +37,15 @@ def film(tmp_path: Path) -> Path:
         writer.write(np.full((64, 96, 3), 20 * number, dtype=np.uint8))
     writer.release()
     return path
+
+
+def noisy_film(path: Path, codec: str) -> bytes:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 10, (96, 64))
+    noise = np.random.default_rng(0)
+    for _ in range(NUM_FRAMES):
+        writer.write(noise.integers(0, 255, (64, 96, 3), dtype=np.uint8))
+    writer.release()
+    return path.read_bytes()
 
 
 def test_every_frame_comes_once_in_order(film: Path) -> None:
@@ -140,20 +153,113 @@ def test_a_film_that_was_cut_gives_its_frames_and_then_says_so(film: Path, tmp_p
 @pytest.mark.parametrize("name", ["film.mkv", "film.webm"])
 def test_a_matroska_film_that_was_cut_gives_its_frames_and_then_says_so(name: str, tmp_path: Path) -> None:
     path, cut = tmp_path / name, tmp_path / f"cut-{name}"
-    codec = cv2.VideoWriter.fourcc(*("MJPG" if name.endswith("mkv") else "VP80"))
-    writer = cv2.VideoWriter(str(path), codec, 10, (96, 64))
-    noise = np.random.default_rng(0)
-    for _ in range(NUM_FRAMES):
-        writer.write(noise.integers(0, 255, (64, 96, 3), dtype=np.uint8))
-    writer.release()
+    whole = noisy_film(path, "MJPG" if name.endswith("mkv") else "VP80")
     assert len(list(read_frames(path))) == NUM_FRAMES
-    whole = path.read_bytes()
     cut.write_bytes(whole[: len(whole) // 2])
     frames, lost = [], len(whole) - len(whole) // 2
     with pytest.raises(DataError, match=rf"ends after \d frames, {lost} bytes too early"):  # noqa: PT012
         for frame in read_frames(cut):
             frames.append(frame)  # noqa: PERF402 - those before the error count
     assert 2 <= len(frames) < NUM_FRAMES
+
+
+def trimmed(film: bytes) -> bytearray:
+    """The first half of an MP4 film, as its edit list says; the frames are all there."""
+    edited, edits = bytearray(film), film.index(b"elst") + 12
+    (duration,) = struct.unpack_from(">I", edited, edits)
+    struct.pack_into(">I", edited, edits, duration // 2)
+    return edited
+
+
+def index_first(film: bytes) -> bytes:
+    """An MP4 film as the web has it: it plays from its beginning on."""
+    index = film.index(b"moov") - 4
+    data, moved = film.index(b"mdat") - 4, bytearray(film[index:])
+    table = moved.index(b"stco") + 8
+    (count,) = struct.unpack_from(">I", moved, table)
+    offsets = struct.unpack_from(f">{count}I", moved, table + 4)
+    struct.pack_into(f">{count}I", moved, table + 4, *(offset + len(moved) for offset in offsets))
+    return film[:data] + moved + film[data:index]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_a_film_that_was_trimmed_without_coding_it_again_is_whole(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"film{suffix}"
+    whole = noisy_film(path, "mp4v")
+    path.write_bytes(trimmed(whole))
+    assert NUM_FRAMES // 2 <= len(list(read_frames(path))) < 0.7 * NUM_FRAMES
+    path.write_bytes(index_first(whole))
+    assert len(list(read_frames(path))) == NUM_FRAMES
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (bytes, rf"ends after \d of {NUM_FRAMES} frames: it was cut"),
+        (trimmed, r"\d bytes too early: it was cut"),
+    ],
+)
+def test_an_mp4_film_that_was_cut_gives_its_frames_and_then_says_so(
+    edit: Callable[[bytes], bytes], words: str, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.mp4"
+    whole = index_first(edit(noisy_film(tmp_path / "film.mp4", "mp4v")))
+    cut.write_bytes(whole[: len(whole) // 3])
+    frames = []
+    with pytest.raises(DataError, match=words):  # noqa: PT012
+        for frame in read_frames(cut):
+            frames.append(frame)  # noqa: PERF402 - those before the error count
+    assert 2 <= len(frames) < NUM_FRAMES
+
+
+def box(kind: str, *content: bytes, size: int | None = None) -> bytes:
+    inside = b"".join(content)
+    return struct.pack(">I4s", 8 + len(inside) if size is None else size, kind.encode()) + inside
+
+
+def track(duration: int, *edits: bytes, kind: str = "vide", scale: int = 1000) -> bytes:
+    handler = box("hdlr", bytes(8), kind.encode(), bytes(13))
+    times = box("mdhd", struct.pack(">4xIIIII", 0, 0, scale, duration, 0))
+    return box("trak", box("tkhd"), box("edts", *edits), box("mdia", times, handler))
+
+
+def edits(*entries: tuple[int, int], version: int = 0) -> bytes:
+    entry = ">Qqi" if version else ">Iii"
+    packed = [struct.pack(entry, duration, start, 1 << 16) for duration, start in entries]
+    return box("elst", bytes([version, 0, 0, 0]), struct.pack(">I", len(packed)), *packed)
+
+
+HEADER = box("mvhd", struct.pack(">4xIIII80x", 0, 0, 100, 900))
+LONG_HEADER = box("mvhd", b"\1\0\0\0", struct.pack(">QQIQ", 0, 0, 100, 900))
+WHOLE, PART, NO_INDEX = IsoFilm(0, True, True), IsoFilm(0, True, False), IsoFilm(0, False, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", NO_INDEX),
+        (box("ftyp") + box("mdat", size=0), NO_INDEX),  # to the end of the file
+        (box("mdat", size=20), NO_INDEX._replace(missing_bytes=12)),
+        (box("mdat", (30).to_bytes(8, "big"), size=1), NO_INDEX._replace(missing_bytes=14)),
+        (box("moov", HEADER) + box("moof", size=9), WHOLE._replace(missing_bytes=1)),
+        (box("moov", HEADER) + box("uuid", size=20), WHOLE),  # appended
+        (box("moov", HEADER) + bytes(9), WHOLE),
+        (box("moov"), WHOLE),
+        (box("moov", HEADER, box("mvex")), PART),
+        (box("moov", HEADER, track(9000)), WHOLE),
+        (box("moov", HEADER, track(9000, edits((899, 5)))), WHOLE),
+        (box("moov", HEADER, track(9000, edits((450, 0)))), PART),
+        (box("moov", LONG_HEADER, track(9000, edits((450, 9), version=1))), PART),
+        (box("moov", HEADER, track(9000, edits((450, 0), (450, 4500)))), WHOLE),
+        (box("moov", HEADER, track(9000, edits((450, -1), (450, 0)))), PART),  # begins with a pause
+        (box("moov", HEADER, track(9000, edits((0, 0)))), WHOLE),
+        (box("moov", HEADER, track(9000), track(9000, edits((450, 0)))), PART),
+        (box("moov", HEADER, track(9000, edits((450, 0)), kind="soun")), WHOLE),
+        (box("moov", HEADER, track(9000, box("elst", bytes(9)))), WHOLE),
+    ],
+)
+def test_what_the_boxes_of_an_mp4_file_say(content: bytes, expected: IsoFilm) -> None:
+    assert inspect_boxes(io.BytesIO(content)) == expected
 
 
 @pytest.mark.parametrize(
