@@ -55,6 +55,7 @@ class FilmWriter:
         self._path, self._rate = path, rate
         self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
         self._writer: cv2.VideoWriter | None = None
+        self._num_frames = 0
 
     def write(self, frame: RgbImage) -> None:
         """Add a frame; all have the size of the first."""
@@ -65,18 +66,43 @@ class FilmWriter:
             if not self._writer.isOpened():
                 raise DataError(f"{self._path}: a film of {size_wh[0]}x{size_wh[1]} cannot be written here")
         self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        self._num_frames += 1
 
     def close(self) -> None:
-        """Give the film its name; without a frame there is none."""
-        if self._writer is not None:
-            self._writer.release()
+        """Give the film its name; without a frame there is none.
+
+        Raises:
+            DataError: it is not whole, as when the disk is full, or cannot have this name; nothing is left.
+        """
+        if self._writer is None:
+            return
+        self._writer.release()
+        try:
+            self._refuse_unfinished()
             self._partial.replace(self._path)
+        except OSError as error:
+            raise DataError(f"{self._path}: cannot be written ({error.strerror or error})") from error
+        finally:
+            self._partial.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Leave nothing of it."""
         if self._writer is not None:
             self._writer.release()
             self._partial.unlink(missing_ok=True)
+
+    def _refuse_unfinished(self) -> None:
+        """OpenCV says of no frame whether it was written."""
+        with self._partial.open("rb") as file:
+            film = inspect_boxes(file)
+        num_kept = 0
+        if film.has_index and not film.missing_bytes:
+            with _opened(self._partial) as capture:
+                num_kept = round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if num_kept != self._num_frames:
+            raise DataError(
+                f"{self._path}: not all {self._num_frames} frames could be written; make room on the disk"
+            )
 
 
 def read_frames(source: str | Path | int, *, every: int = 1) -> Iterator[RgbImage]:

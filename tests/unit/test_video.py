@@ -6,10 +6,12 @@ import io
 import json
 import os
 import re
+import resource
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -132,6 +134,43 @@ def test_a_film_appears_whole_or_not_at_all(tmp_path: Path, size_wh: tuple[int, 
     assert [path.name for path in tmp_path.iterdir()] == ["kept.mp4"]
     (frame,) = read_frames(tmp_path / "kept.mp4")
     assert frame.mean() == pytest.approx(128, abs=4)
+
+
+@contextmanager
+def room_for(num_bytes: int) -> Iterator[None]:
+    """As on a disk that is full: no file may become longer."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("num_bytes", [1000, 20_000, 45_000])
+def test_a_film_for_which_there_is_no_room_is_none_and_an_older_one_stays(
+    num_bytes: int, tmp_path: Path
+) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"the older one")
+    writer, noise = FilmWriter(tmp_path / "film.mp4", 10), np.random.default_rng(0)
+    with room_for(num_bytes):
+        for _ in range(12):
+            writer.write(noise.integers(0, 255, (64, 96, 3), dtype=np.uint8))
+        with pytest.raises(
+            DataError, match=r"film\.mp4: not all 12 frames could be written; make room on the disk"
+        ):
+            writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+    assert (tmp_path / "film.mp4").read_bytes() == b"the older one"
+
+
+def test_a_film_that_cannot_have_its_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").mkdir()
+    writer = FilmWriter(tmp_path / "film.mp4", 10)
+    writer.write(np.zeros((64, 96, 3), dtype=np.uint8))
+    with pytest.raises(DataError, match=r"film\.mp4: cannot be written \(Is a directory\)"):
+        writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
 def test_a_film_that_was_cut_gives_its_frames_and_then_says_so(film: Path, tmp_path: Path) -> None:
