@@ -18,6 +18,8 @@ from featherface.inference.isomedia import inspect_boxes
 from featherface.inference.matroska import missing_bytes
 
 _MAX_RATE = 1000
+_MIN_RATE = 0.01
+_MAX_TIME_BASE = 65_535
 # Containers that say how many frames there are; others say how long they last, which may be an estimate.
 _ISO_MEDIA, _AVI = re.compile(rb"....ftyp", re.DOTALL), re.compile(rb"RIFF....AVI ", re.DOTALL)
 _PLAYLISTS = (b"ffconcat", b"#EXTM3U")
@@ -44,7 +46,7 @@ class FilmWriter:
 
     Args:
         path: of an .mp4 file; its folder exists.
-        rate: frames a second.
+        rate: frames a second, above 0 and up to 1000; the film has it with the decimals that the codec takes.
 
     Raises:
         DataError: it cannot be written.
@@ -52,7 +54,7 @@ class FilmWriter:
 
     def __init__(self, path: Path, rate: float) -> None:
         check_film_name(path)
-        self._path, self._rate = path, rate
+        self._path, self._rate = path, _codec_rate(rate)
         self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
         self._writer: cv2.VideoWriter | None = None
         self._num_frames = 0
@@ -103,6 +105,12 @@ class FilmWriter:
             raise DataError(
                 f"{self._path}: not all {self._num_frames} frames could be written; make room on the disk"
             )
+
+
+def _codec_rate(rate: float) -> float:
+    """The nearest rate that MPEG-4 can have: a fraction of 16 bits, of thousandths, hundredths or tenths."""
+    decimals = next((digits for digits in (3, 2) if round(rate * 10**digits) <= _MAX_TIME_BASE), 1)
+    return max(round(rate, decimals), _MIN_RATE)
 
 
 def read_frames(source: str | Path | int, *, every: int = 1) -> Iterator[RgbImage]:

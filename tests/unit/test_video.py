@@ -136,6 +136,32 @@ def test_a_film_appears_whole_or_not_at_all(tmp_path: Path, size_wh: tuple[int, 
     assert frame.mean() == pytest.approx(128, abs=4)
 
 
+@pytest.mark.parametrize(
+    ("rate", "written"),
+    [
+        (29.97, 29.97),
+        (24_000 / 1001, 23.976),
+        (59.94, 59.94),
+        (66.789, 66.79),
+        (119.881, 119.88),
+        (239.867, 239.87),
+        (65.535, 65.535),
+        (65.5354, 65.535),
+        (655.354, 655.35),
+        (999.99, 1000),
+        (25 / 3, 8.333),
+        (0.0003, 0.01),
+    ],
+)
+def test_a_film_of_any_rate_can_be_written(rate: float, written: float, tmp_path: Path) -> None:
+    writer = FilmWriter(tmp_path / "film.mp4", rate)
+    for _ in range(3):
+        writer.write(np.zeros((64, 96, 3), dtype=np.uint8))
+    writer.close()
+    assert frames_per_second(tmp_path / "film.mp4") == pytest.approx(written, abs=1e-4)
+    assert len(list(read_frames(tmp_path / "film.mp4"))) == 3
+
+
 @contextmanager
 def room_for(num_bytes: int) -> Iterator[None]:
     """As on a disk that is full: no file may become longer."""
