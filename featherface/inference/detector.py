@@ -138,8 +138,8 @@ class FaceDetector:
             every: only each so many-th frame, beginning with the first.
 
         Raises:
-            DataError: there is no such file or camera, or it is no film.
-            OptionError: `every` is below 1.
+            DataError: there is no such file or camera, it is no film, or it ends before it should.
+            OptionError: `every` is no whole number, or below 1.
         """
         for frame in read_frames(source, every=every):
             yield self._detect_source(describe_source(frame))

@@ -6,17 +6,20 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from featherface.errors import DataError, OptionError
+from featherface.errors import DataError
 from featherface.headers import refuse_too_large
 from featherface.imaging import RgbImage
 from featherface.inference.isomedia import inspect_boxes
 from featherface.inference.matroska import missing_bytes
+from featherface.inference.options import whole_number
 
+_MAX_CAMERA = 2**31 - 1
 _MAX_RATE = 1000
 _MIN_RATE = 0.01
 _MAX_TIME_BASE = 65_535
@@ -64,7 +67,7 @@ class FilmWriter:
         if self._writer is None:
             size_wh = (frame.shape[1], frame.shape[0])
             codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._partial), codec, self._rate, size_wh)
+            self._writer = cv2.VideoWriter(_as_no_address(self._partial), codec, self._rate, size_wh)
             if not self._writer.isOpened():
                 raise DataError(f"{self._path}: a film of {size_wh[0]}x{size_wh[1]} cannot be written here")
         self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
@@ -123,10 +126,9 @@ def read_frames(source: str | Path | int, *, every: int = 1) -> Iterator[RgbImag
     Raises:
         DataError: there is no such file or camera, it is no film, or, after its last frame, it ends before it
             should: it was cut or is damaged.
-        OptionError: `every` is below 1.
+        OptionError: `every` is no whole number, or below 1.
     """
-    if every < 1:
-        raise OptionError(f"every must be 1 or more, got {every}")
+    every, source = whole_number("every", every, 1), _camera_or_path(source)
     with _opened(source) as capture:
         num_frames = 0
         # grab() without retrieve() skips a frame without making a picture of it.
@@ -138,7 +140,7 @@ def read_frames(source: str | Path | int, *, every: int = 1) -> Iterator[RgbImag
             num_frames += 1
         announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     if not isinstance(source, int):
-        _refuse_cut(Path(source), num_frames, announced)
+        _refuse_cut(source, num_frames, announced)
 
 
 def _refuse_cut(path: Path, num_frames: int, announced: float) -> None:
@@ -161,14 +163,26 @@ def _counted_and_missing(path: Path) -> tuple[bool, int]:
         return bool(_AVI.match(start)), missing_bytes(start, os.fstat(file.fileno()).st_size)
 
 
+def _camera_or_path(source: object) -> Path | int:
+    if isinstance(source, str | Path):
+        return Path(source)
+    if not isinstance(source, Integral) or isinstance(source, bool):
+        raise DataError(f"a film is a path, and a camera is a number, got {source!r}")
+    # OpenCV dies of numbers below 0.
+    if not 0 <= int(source) <= _MAX_CAMERA:
+        raise DataError(f"camera {source}: cameras are counted from 0 on")
+    return int(source)
+
+
 @contextmanager
-def _opened(source: str | Path | int) -> Iterator[cv2.VideoCapture]:
-    if not isinstance(source, int):
-        check_film_name(Path(source))
-        _check_film(Path(source))
-    capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+def _opened(source: Path | int) -> Iterator[cv2.VideoCapture]:
+    if isinstance(source, int):
+        name, capture = f"camera {source}", cv2.VideoCapture(source)
+    else:
+        check_film_name(source)
+        _check_film(source)
+        name, capture = str(source), cv2.VideoCapture(_as_no_address(source))
     try:
-        name = f"camera {source}" if isinstance(source, int) else str(source)
         if not capture.isOpened():
             raise DataError(f"{name}: cannot be opened as a film or camera by OpenCV")
         width, height = (capture.get(what) for what in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
@@ -176,6 +190,11 @@ def _opened(source: str | Path | int) -> Iterator[cv2.VideoCapture]:
         yield capture
     finally:
         capture.release()
+
+
+def _as_no_address(path: Path) -> str:
+    """FFmpeg takes what stands before a colon for a protocol, unless there is a slash before."""
+    return str(path.absolute())
 
 
 def check_film_name(path: Path) -> None:

@@ -85,8 +85,44 @@ def test_what_is_no_film_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no film")
     with pytest.raises(DataError, match="cannot be opened as a film"):
         next(read_frames(tmp_path / "text.mp4"))
-    with pytest.raises(OptionError, match="every must be 1 or more, got 0"):
+    with pytest.raises(OptionError, match="every must be a whole number of at least 1, got 0"):
         next(read_frames(tmp_path / "text.mp4", every=0))
+
+
+@pytest.mark.parametrize("every", [2.5, "2", None, True])
+def test_only_whole_numbers_of_frames_are_passed_over(every: object, film: Path) -> None:
+    with pytest.raises(OptionError, match="every must be a whole number of at least 1, got"):
+        next(read_frames(film, every=every))
+    assert len(list(read_frames(film, every=np.int64(4)))) == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (-1, "camera -1: cameras are counted from 0 on"),
+        (np.int64(-2), "camera -2: cameras are"),
+        (2**31, "camera 2147483648: cameras are"),
+        (True, "a film is a path, and a camera is a number, got True"),
+        (None, "a camera is a number, got None"),
+        (b"film.mp4", "a camera is a number, got b'film.mp4'"),
+        (1.5, "got 1.5"),
+    ],
+)
+def test_what_is_neither_film_nor_camera_is_refused(source: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        next(FaceDetector(num_threads=1).stream(source))
+
+
+def test_a_film_with_a_time_in_its_name_is_read_and_written(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    film.rename("2024-01-01T12:30:00.avi")
+    writer = FilmWriter(Path("12:30.mp4"), frames_per_second(Path("2024-01-01T12:30:00.avi")))
+    for frame in read_frames("2024-01-01T12:30:00.avi"):
+        writer.write(frame)
+    writer.close()
+    assert len(list(read_frames("12:30.mp4"))) == NUM_FRAMES
 
 
 def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
