@@ -21,7 +21,7 @@ import pytest
 from featherface import FaceDetector
 from featherface.errors import DataError, OptionError
 from featherface.imaging import write_image
-from featherface.inference.batch import detect_files
+from featherface.inference.batch import Outputs, detect_files
 from featherface.inference.isomedia import IsoFilm, inspect_boxes
 from featherface.inference.matroska import missing_bytes
 from featherface.inference.video import FilmWriter, frames_per_second, read_frames
@@ -148,6 +148,19 @@ def test_the_command_line_takes_films_and_pictures(film: Path, tmp_path: Path) -
         assert [frame.shape for frame in frames] == [(64, 96, 3)] * 3
     assert frames_per_second(tmp_path / "s" / "film.mp4") == pytest.approx(10 / 4)
     assert (tmp_path / "t.csv").read_text().startswith("image,left,top,right,bottom,score,left_eye_x")
+
+
+@pytest.mark.parametrize("name", ["film.ts", "film.M2TS", "film.wmv", "film.flv", "film.3gp"])
+def test_films_are_known_by_the_names_of_their_formats(name: str, tmp_path: Path) -> None:
+    suffix = Path(name).suffix.lower()
+    made = tmp_path / f"made{'.ts' if suffix == '.m2ts' else suffix}"
+    noisy_film(made, {".wmv": "WMV2", ".flv": "FLV1"}.get(suffix, "mp4v"))
+    made.rename(tmp_path / name)
+    detector = FaceDetector(num_threads=1, image_size=32)
+    results = list(detect_files(detector, [tmp_path / name], outputs=Outputs(marked=tmp_path / "s")))
+    assert [result for _, result in results if isinstance(result, DataError)] == []
+    assert len(results) == NUM_FRAMES
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["film.mp4"]
 
 
 def test_a_film_that_is_none_stops_no_other(film: Path, tmp_path: Path) -> None:
