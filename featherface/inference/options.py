@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+import math
+import sys
+from numbers import Integral
+
+import numpy as np
 
 from featherface.errors import OptionError
 
@@ -30,12 +34,14 @@ def whole_number(
     return number
 
 
-def real_number(name: str, value: object, low: float, high: float) -> float:
-    """A number of a range, both ends included.
+def real_number(name: str, value: object, low: float, high: float = sys.float_info.max) -> float:
+    """A number of a range, both ends included; without an upper one any that is finite.
 
     Raises:
         OptionError: it is no number, NaN, or outside the range.
     """
-    if not isinstance(value, Real) or not low <= float(value) <= high:  # NaN fails as well
-        raise OptionError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
-    return float(value)
+    number = value if isinstance(value, int | float | np.integer | np.floating) else math.nan
+    if not low <= number <= high:  # as of NaN
+        limits = f"of at least {low:g}" if high == sys.float_info.max else f"from {low:g} to {high:g}"
+        raise OptionError(f"{name} must be a number {limits}, got {value!r}")
+    return float(number)
