@@ -131,19 +131,31 @@ def write_image(path: Path | str, image: RgbImage, *, quality: int = 92) -> None
         with suppress(OSError):
             temporary.unlink()
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except ValueError as error:  # a name with a zero byte, or with half a character
+        raise DataError(f"{str(path)!r}: cannot be written (no name that a file can have)") from error
 
 
 def resize_long_side(image: RgbImage, long_side_px: int) -> tuple[RgbImage, tuple[float, float]]:
     """The image with its longer side made `long_side_px`, and the scale of x and of y (new over old)."""
     height, width = image.shape[:2]
-    scale = long_side_px / max(height, width)
-    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+    new_height, new_width = _scaled_hw((height, width), long_side_px)
     if (new_width, new_height) == (width, height):
         return image, (1.0, 1.0)
     # Averaging keeps small faces when shrinking; it would make blocks when enlarging.
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    interpolation = cv2.INTER_AREA if long_side_px < max(height, width) else cv2.INTER_LINEAR
     resized = cv2.resize(image, (new_width, new_height), interpolation=interpolation)
     return _as_rgb(resized), (new_width / width, new_height / height)
+
+
+def input_hw(source_hw: tuple[int, int], size_px: int | None) -> tuple[int, int]:
+    """Height and width of the network input that `letterbox` makes of an image, without making it.
+
+    Args:
+        source_hw: height and width of the image.
+        size_px: as of `letterbox`.
+    """
+    height, width = source_hw if size_px is None else _scaled_hw(source_hw, size_px)
+    return _padded(height), _padded(width)
 
 
 def letterbox(image: RgbImage, size_px: int | None = None, *, square: bool = False) -> Letterboxed:
@@ -159,7 +171,7 @@ def letterbox(image: RgbImage, size_px: int | None = None, *, square: bool = Fal
     source_hw = (image.shape[0], image.shape[1])
     resized, scale_xy = (image, (1.0, 1.0)) if size_px is None else resize_long_side(image, size_px)
     height, width = resized.shape[:2]
-    padded_height, padded_width = (-(-side // STRIDE_MULTIPLE) * STRIDE_MULTIPLE for side in (height, width))
+    padded_height, padded_width = input_hw(source_hw, size_px)
     if square:
         padded_height = padded_width = max(padded_height, padded_width)
     right, bottom = padded_width - width, padded_height - height
@@ -198,6 +210,15 @@ def to_network_input(image: RgbImage, *, out: FloatArray | None = None) -> Float
     for plane, mean, target in zip(reversed(cv2.split(image)), MEAN_BGR, out, strict=True):
         np.subtract(plane, np.float32(mean), out=target)
     return out
+
+
+def _scaled_hw(source_hw: tuple[int, int], long_side_px: int) -> tuple[int, int]:
+    scale = long_side_px / max(source_hw)
+    return max(1, round(source_hw[0] * scale)), max(1, round(source_hw[1] * scale))
+
+
+def _padded(side_px: int) -> int:
+    return -(-side_px // STRIDE_MULTIPLE) * STRIDE_MULTIPLE
 
 
 def _as_rgb(image: cv2.typing.MatLike) -> RgbImage:

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-import numpy as np
-
-from featherface.errors import DataError, ModelError, OptionError
+from featherface.errors import DataError, ModelError
 from featherface.headers import MAX_PIXELS
 from featherface.imaging import (
     STRIDE_MULTIPLE,
     RgbImage,
+    input_hw,
     letterbox,
     to_network_input,
     unletterbox_boxes,
@@ -22,6 +21,7 @@ from featherface.imaging import (
 from featherface.inference.backends import Backend
 from featherface.inference.loading import open_backend
 from featherface.inference.model_info import ModelInfo
+from featherface.inference.options import real_number, whole_number
 from featherface.inference.postprocess import merge_close_ups, postprocess
 from featherface.inference.results import Faces, Timing
 from featherface.inference.sources import (
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 SourceT = TypeVar("SourceT", bound=SingleSource)
 
 _MIN_IMAGE_SIZE_PX = 32
+_MAX_IMAGE_SIZE_PX = MAX_PIXELS // STRIDE_MULTIPLE
+_MAX_THREADS = 1024
 # Of the second look: at this size a face that fills the picture is one of the larger that the network learnt.
 _CLOSE_UP_SIZE_PX = 320
 
@@ -80,22 +82,19 @@ class FaceDetector:
         num_threads: int | None = None,
         close_ups: bool = False,
     ) -> None:
-        _check_range("score_threshold", score_threshold, 0, 1)
-        _check_range("iou_threshold", iou_threshold, 0, 1)
-        _check_count("max_faces", max_faces, 1)
-        if image_size != "original":
-            _check_count("image_size", image_size, _MIN_IMAGE_SIZE_PX, alternative="'original'")
+        self.score_threshold = real_number("score_threshold", score_threshold, 0, 1)
+        self.iou_threshold = real_number("iou_threshold", iou_threshold, 0, 1)
+        self.max_faces = whole_number("max_faces", max_faces, 1)
+        self.image_size = _checked_size(image_size)
         if num_threads is not None:
-            _check_count("num_threads", num_threads, 1, alternative="None")
-        self.score_threshold = score_threshold
-        self.iou_threshold = iou_threshold
-        self.max_faces = max_faces
-        self.image_size = image_size
+            num_threads = whole_number(
+                "num_threads", num_threads, 1, maximum=_MAX_THREADS, alternative="None"
+            )
         self.close_ups = close_ups
         self._backend = (
             open_backend(model, backend=backend, device=device, num_threads=num_threads)
             if model is None or isinstance(model, str | Path)
-            else model
+            else _checked_backend(model)
         )
 
     @property
@@ -138,8 +137,8 @@ class FaceDetector:
             every: only each so many-th frame, beginning with the first.
 
         Raises:
-            DataError: there is no such file or camera, or it is no film.
-            OptionError: `every` is below 1.
+            DataError: there is no such file or camera, it is no film, or it ends before it should.
+            OptionError: `every` is no whole number, or below 1.
         """
         for frame in read_frames(source, every=every):
             yield self._detect_source(describe_source(frame))
@@ -164,8 +163,7 @@ class FaceDetector:
 
     def _look(self, image: RgbImage, image_size: int | Literal["original"]) -> tuple[Detections, Timing]:
         started_s = time.perf_counter()
-        if image_size == "original":
-            _refuse_too_large_input(image)
+        _refuse_too_large_input(image, image_size)
         letterboxed = letterbox(image, None if image_size == "original" else image_size)
         network_input = to_network_input(letterboxed.image)[None]
         prepared_s = time.perf_counter()
@@ -214,22 +212,29 @@ class FaceDetector:
         return [self._detect_source(source) for source in sources]
 
 
-def _refuse_too_large_input(image: RgbImage) -> None:
+def _refuse_too_large_input(image: RgbImage, image_size: int | Literal["original"]) -> None:
     # A line of one pixel is padded to 32: an image inside the limit can become an input far beyond it.
-    height, width = (-(-side // STRIDE_MULTIPLE) * STRIDE_MULTIPLE for side in image.shape[:2])
+    height, width = input_hw(image.shape[:2], None if image_size == "original" else image_size)
     if height * width > MAX_PIXELS:
+        advice = "a number instead" if image_size == "original" else "a smaller number"
         raise DataError(
-            f"an image of {image.shape[1]}x{image.shape[0]} with image_size='original' is a network input of "
-            f"{width}x{height} pixels, the limit is {MAX_PIXELS // 10**6} megapixels; give a number instead"
+            f"an image of {image.shape[1]}x{image.shape[0]} with image_size={image_size!r} is a network "
+            f"input of {width}x{height} pixels, the limit is {MAX_PIXELS // 10**6} megapixels; give {advice}"
         )
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not isinstance(value, int | float | np.number) or not low <= value <= high:  # NaN fails as well
-        raise OptionError(f"{name} must be a number from {low} to {high}, got {value!r}")
+def _checked_size(image_size: int | Literal["original"]) -> int | Literal["original"]:
+    if image_size == "original":
+        return "original"
+    return whole_number(
+        "image_size", image_size, _MIN_IMAGE_SIZE_PX, maximum=_MAX_IMAGE_SIZE_PX, alternative="'original'"
+    )
 
 
-def _check_count(name: str, value: object, minimum: int, *, alternative: str | None = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        or_else = f", or {alternative}" if alternative else ""
-        raise OptionError(f"{name} must be a whole number of at least {minimum}{or_else}, got {value!r}")
+def _checked_backend(backend: Backend) -> Backend:
+    if not callable(backend) or not hasattr(backend, "info"):
+        raise ModelError(
+            "a model is a file, an address or a backend that is open, got "
+            f"{type(backend).__module__}.{type(backend).__qualname__}"
+        )
+    return backend

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from featherface.errors import OptionError
 from featherface.imaging import RgbImage
+from featherface.inference.options import real_number, whole_number
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,6 +28,24 @@ _BLUR_PATCHES = 6
 _BLUR_MARGIN = 0.15
 
 
+def check_margin(margin: float) -> float:
+    """The margin of a crop.
+
+    Raises:
+        OptionError: it is no number, below 0, or without end.
+    """
+    return real_number("margin", margin, 0)
+
+
+def check_side(size_px: int) -> int:
+    """The side of an aligned face.
+
+    Raises:
+        OptionError: it is no whole number, or below 1.
+    """
+    return whole_number("size_px", size_px, 1)
+
+
 def crop_face(image: RgbImage, box_xyxy: Floats, *, margin: float = 0.0) -> RgbImage:
     """A copy of the part of an image that a box covers, at least one pixel.
 
@@ -37,11 +55,9 @@ def crop_face(image: RgbImage, box_xyxy: Floats, *, margin: float = 0.0) -> RgbI
         margin: added on each side, in parts of the box's side; what leaves the image is cut.
 
     Raises:
-        OptionError: the margin is below 0.
+        OptionError: as of `check_margin`.
     """
-    if margin < 0:
-        raise OptionError(f"margin must be 0 or more, got {margin}")
-    left, top, right, bottom = _whole_pixels(image, box_xyxy, margin)
+    left, top, right, bottom = _whole_pixels(image, box_xyxy, check_margin(margin))
     return np.asarray(image[top:bottom, left:right].copy(), dtype=np.uint8)
 
 
@@ -57,14 +73,13 @@ def align_face(image: RgbImage, landmarks_xy: Floats, *, size_px: int = TEMPLATE
         size_px: side of the square.
 
     Raises:
-        OptionError: the size is below 1.
+        OptionError: as of `check_side`.
 
     Reference:
         Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
         IEEE PAMI 13(4), 1991.
     """
-    if size_px < 1:
-        raise OptionError(f"size_px must be 1 or more, got {size_px}")
+    size_px = check_side(size_px)
     matrix = similarity(landmarks_xy, TEMPLATE_XY * (size_px / TEMPLATE_SIDE_PX))
     # Continuous coordinates to OpenCV's, where (0, 0) is the middle of the first pixel.
     matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5

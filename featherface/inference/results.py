@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
 import numpy as np
 
 from featherface.imaging import RgbImage, write_image
 from featherface.inference.drawing import draw_faces
-from featherface.inference.pieces import TEMPLATE_SIDE_PX, align_face, blur_faces, crop_face
+from featherface.inference.pieces import (
+    TEMPLATE_SIDE_PX,
+    align_face,
+    blur_faces,
+    check_margin,
+    check_side,
+    crop_face,
+)
 from featherface.inference.sources import ImageSource
 from featherface.structures import Detections
 
@@ -123,12 +131,24 @@ class Faces(Sequence[Face]):
     @overload
     def __getitem__(self, index: int) -> Face: ...
     @overload
-    def __getitem__(self, index: slice) -> Faces: ...
-    def __getitem__(self, index: int | slice) -> Face | Faces:
-        if isinstance(index, slice):
+    def __getitem__(self, index: slice | npt.NDArray[np.bool_]) -> Faces: ...
+    def __getitem__(self, index: int | slice | npt.NDArray[np.bool_]) -> Face | Faces:
+        """A face by its number; some of them by a slice, or by a mask such as `faces.scores > 0.9`.
+
+        Raises:
+            IndexError: there is no such face, or the mask has another length.
+            TypeError: anything else.
+        """
+        if isinstance(index, slice) or _is_mask(index):
             part = Detections(self.boxes[index], self.scores[index], self.landmarks[index])
             return Faces(part, image_hw=(self.height, self.width), source=self._source, timing=self.timing)
-        return Face(self.boxes[index], float(self.scores[index]), self.landmarks[index])
+        if not isinstance(index, Integral) or isinstance(index, bool):
+            raise TypeError(
+                "faces are picked by a whole number, a slice or a numpy array of as many booleans, got "
+                f"{type(index).__qualname__}"
+            )
+        number = int(index)
+        return Face(self.boxes[number], float(self.scores[number]), self.landmarks[number])
 
     def __repr__(self) -> str:
         count = f"{len(self)} face{'' if len(self) == 1 else 's'}"
@@ -155,8 +175,9 @@ class Faces(Sequence[Face]):
 
         Raises:
             ImageDecodeError: the source cannot be read any more.
-            OptionError: the margin is below 0.
+            OptionError: the margin is no number, below 0, or without end.
         """
+        margin = check_margin(margin)
         image = self.image if len(self) else None
         return [crop_face(image, box, margin=margin) for box in self.boxes] if image is not None else []
 
@@ -168,8 +189,9 @@ class Faces(Sequence[Face]):
 
         Raises:
             ImageDecodeError: the source cannot be read any more.
-            OptionError: the size is below 1.
+            OptionError: the size is no whole number, or below 1.
         """
+        size_px = check_side(size_px)
         aligned = np.zeros((len(self), size_px, size_px, 3), dtype=np.uint8)
         image = self.image if len(self) else None
         for index, points in enumerate(self.landmarks):
@@ -197,9 +219,13 @@ class Faces(Sequence[Face]):
         """Write `plot()` as JPEG, WebP or PNG, by the suffix.
 
         Raises:
-            DataError: another suffix, or a folder that cannot be written to.
+            DataError: another suffix, no name that a file can have, or a folder that cannot be written to.
         """
         write_image(path, self.plot())
+
+
+def _is_mask(index: object) -> TypeGuard[npt.NDArray[np.bool_]]:
+    return isinstance(index, np.ndarray) and index.dtype == np.bool_ and index.ndim == 1
 
 
 def _was_told(_damage: str) -> None:

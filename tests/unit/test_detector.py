@@ -16,8 +16,9 @@ from featherface.inference.backends import NetworkOutputs
 from featherface.inference.detector import FaceDetector
 from featherface.inference.model_info import ModelInfo
 from featherface.inference.results import Faces
-from featherface.inference.sources import as_rgb
+from featherface.inference.sources import as_rgb, describe_source
 from featherface.models.priors import make_priors
+from featherface.structures import Detections
 
 
 class WhiteSquares:
@@ -251,15 +252,46 @@ def test_files_that_are_no_images_are_refused(detector: FaceDetector, tmp_path: 
         ({"iou_threshold": -0.1}, "iou_threshold must be"),
         ({"iou_threshold": "high"}, "got 'high'"),
         ({"max_faces": 0}, "max_faces must be a whole number of at least 1, got 0"),
-        ({"image_size": 31}, "at least 32, or 'original', got 31"),
+        ({"image_size": 31}, "whole number from 32 to 6250000, or 'original', got 31"),
+        ({"image_size": 10**400}, "from 32 to 6250000, or 'original', got 1000"),
+        ({"image_size": np.float64(640)}, "got np.float64"),
         ({"image_size": "big"}, "got 'big'"),
         ({"image_size": True}, "got True"),
-        ({"num_threads": 0}, "at least 1, or None"),
+        ({"num_threads": 0}, "num_threads must be a whole number from 1 to 1024, or None, got 0"),
+        ({"num_threads": 99_999_999_999}, "from 1 to 1024, or None, got 99999999999"),
+        ({"score_threshold": np.array([0.5, 0.6])}, "score_threshold must be"),
     ],
 )
 def test_options_outside_their_range_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         FaceDetector(WhiteSquares(), **options)
+
+
+def test_numbers_of_numpy_are_options_as_well() -> None:
+    backend = WhiteSquares()
+    detector = FaceDetector(
+        backend, image_size=np.int64(64), max_faces=np.int32(1), score_threshold=np.float32(0.5)
+    )
+    assert len(detector(square_image())) == 1
+    assert backend.seen_shapes == [(1, 3, 64, 64)]
+
+
+@pytest.mark.parametrize("image_size", [19_200, 100_000])
+def test_a_size_beyond_what_a_network_can_take_is_refused_before_memory_is_asked_for(image_size: int) -> None:
+    words = (
+        rf"image_size={image_size} is a network input of {image_size}x\d+ pixels, the limit is 200 megapixels"
+    )
+    with pytest.raises(DataError, match=f"an image of 150x100 with {words}; give a smaller number"):
+        # Of close-ups the first look is what is too large.
+        FaceDetector(WhiteSquares(), image_size=image_size, close_ups=True)(square_image())
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"), [(123, "builtins.int"), (b"x", "builtins.bytes"), (len, "builtin")]
+)
+def test_what_is_no_model_is_refused_at_once(model: object, kind: str) -> None:
+    with pytest.raises(ModelError, match=rf"a model is a file, an address or a backend .*, got {kind}"):
+        FaceDetector(model)
 
 
 def test_option_errors_are_value_errors_and_ours() -> None:
@@ -288,6 +320,47 @@ def test_results_are_a_sequence_of_faces(detector: FaceDetector) -> None:
     assert repr(faces) == "Faces(1 face in an image of 150x100)"
     with pytest.raises(IndexError):
         faces[1]
+
+
+def test_some_of_the_faces_are_picked_by_a_mask() -> None:
+    found = Detections(
+        np.arange(12, dtype=np.float32).reshape(3, 4),
+        np.array([0.9, 0.8, 0.6], dtype=np.float32),
+        np.zeros((3, 5, 2), dtype=np.float32),
+    )
+    faces = Faces(found, image_hw=(9, 9), source=describe_source(np.zeros((9, 9, 3), dtype=np.uint8)))
+    sure = faces[faces.scores > 0.7]
+    assert isinstance(sure, Faces)
+    np.testing.assert_array_equal(sure.boxes, found.boxes_xyxy[:2])
+    assert len(faces[faces.scores > 1]) == 0
+    assert faces[np.int64(-1)].score == pytest.approx(0.6)
+    with pytest.raises(IndexError):
+        faces[np.array([True])]
+    for index in ("x", True, 1.0, None, [0], np.array([0]), np.array(True)):
+        with pytest.raises(TypeError, match="faces are picked by a whole number, a slice or a numpy array"):
+            faces[index]
+
+
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_margins_and_sizes_that_are_none_are_refused(detector: FaceDetector, is_empty: bool) -> None:
+    faces = detector(np.zeros((9, 9, 3), dtype=np.uint8) if is_empty else square_image())
+    for margin in (-1, float("nan"), float("inf"), 10**400, "wide"):
+        with pytest.raises(OptionError, match="margin must be a number of at least 0, got"):
+            faces.crop(margin=margin)
+    for side in (0, -1, 112.5, True):
+        with pytest.raises(OptionError, match="size_px must be a whole number of at least 1, got"):
+            faces.align(side)
+    assert faces.align(np.int64(8)).shape == (len(faces), 8, 8, 3)
+
+
+@pytest.mark.parametrize("name", ["\ud800.jpg", "a\0.jpg"])
+def test_a_name_that_no_file_can_have_is_refused(detector: FaceDetector, name: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"\.jpg': cannot be written \(no name that a file can have\)"
+    ) as refusal:
+        detector(square_image()).save(tmp_path / name)
+    assert str(refusal.value).isprintable()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_results_as_plain_values_are_what_the_interface_promises(

@@ -20,7 +20,7 @@ def test_a_crop_is_the_pixels_that_the_box_touches() -> None:
     np.testing.assert_array_equal(crop_face(image, np.asarray([10.2, 20.0, 30.0, 39.9])), image[20:40, 10:30])
     with_margin = crop_face(image, np.asarray([10.0, 20, 30, 40]), margin=0.5)
     np.testing.assert_array_equal(with_margin, image[10:50, 0:40])
-    with pytest.raises(OptionError, match="margin must be 0 or more, got -1"):
+    with pytest.raises(OptionError, match="margin must be a number of at least 0, got -1"):
         crop_face(image, np.zeros(4), margin=-1)
 
 
@@ -69,7 +69,7 @@ def test_a_turned_face_is_upright_again() -> None:
     aligned = align_face(image, points)
     row, column = np.argwhere(aligned[..., 0] > 128).mean(axis=0)
     assert (column, row) == pytest.approx(TEMPLATE_XY[2], abs=1.0)
-    with pytest.raises(OptionError, match="size_px must be 1 or more, got 0"):
+    with pytest.raises(OptionError, match="size_px must be a whole number of at least 1, got 0"):
         align_face(image, points, size_px=0)
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import resource
+import struct
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -16,7 +21,8 @@ import pytest
 from featherface import FaceDetector
 from featherface.errors import DataError, OptionError
 from featherface.imaging import write_image
-from featherface.inference.batch import detect_files
+from featherface.inference.batch import Outputs, detect_files
+from featherface.inference.isomedia import IsoFilm, inspect_boxes
 from featherface.inference.matroska import missing_bytes
 from featherface.inference.video import FilmWriter, frames_per_second, read_frames
 
@@ -33,6 +39,15 @@ def film(tmp_path: Path) -> Path:
         writer.write(np.full((64, 96, 3), 20 * number, dtype=np.uint8))
     writer.release()
     return path
+
+
+def noisy_film(path: Path, codec: str) -> bytes:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 10, (96, 64))
+    noise = np.random.default_rng(0)
+    for _ in range(NUM_FRAMES):
+        writer.write(noise.integers(0, 255, (64, 96, 3), dtype=np.uint8))
+    writer.release()
+    return path.read_bytes()
 
 
 def test_every_frame_comes_once_in_order(film: Path) -> None:
@@ -70,8 +85,44 @@ def test_what_is_no_film_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no film")
     with pytest.raises(DataError, match="cannot be opened as a film"):
         next(read_frames(tmp_path / "text.mp4"))
-    with pytest.raises(OptionError, match="every must be 1 or more, got 0"):
+    with pytest.raises(OptionError, match="every must be a whole number of at least 1, got 0"):
         next(read_frames(tmp_path / "text.mp4", every=0))
+
+
+@pytest.mark.parametrize("every", [2.5, "2", None, True])
+def test_only_whole_numbers_of_frames_are_passed_over(every: object, film: Path) -> None:
+    with pytest.raises(OptionError, match="every must be a whole number of at least 1, got"):
+        next(read_frames(film, every=every))
+    assert len(list(read_frames(film, every=np.int64(4)))) == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (-1, "camera -1: cameras are counted from 0 on"),
+        (np.int64(-2), "camera -2: cameras are"),
+        (2**31, "camera 2147483648: cameras are"),
+        (True, "a film is a path, and a camera is a number, got True"),
+        (None, "a camera is a number, got None"),
+        (b"film.mp4", "a camera is a number, got b'film.mp4'"),
+        (1.5, "got 1.5"),
+    ],
+)
+def test_what_is_neither_film_nor_camera_is_refused(source: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        next(FaceDetector(num_threads=1).stream(source))
+
+
+def test_a_film_with_a_time_in_its_name_is_read_and_written(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    film.rename("2024-01-01T12:30:00.avi")
+    writer = FilmWriter(Path("12:30.mp4"), frames_per_second(Path("2024-01-01T12:30:00.avi")))
+    for frame in read_frames("2024-01-01T12:30:00.avi"):
+        writer.write(frame)
+    writer.close()
+    assert len(list(read_frames("12:30.mp4"))) == NUM_FRAMES
 
 
 def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -99,6 +150,19 @@ def test_the_command_line_takes_films_and_pictures(film: Path, tmp_path: Path) -
     assert (tmp_path / "t.csv").read_text().startswith("image,left,top,right,bottom,score,left_eye_x")
 
 
+@pytest.mark.parametrize("name", ["film.ts", "film.M2TS", "film.wmv", "film.flv", "film.3gp"])
+def test_films_are_known_by_the_names_of_their_formats(name: str, tmp_path: Path) -> None:
+    suffix = Path(name).suffix.lower()
+    made = tmp_path / f"made{'.ts' if suffix == '.m2ts' else suffix}"
+    noisy_film(made, {".wmv": "WMV2", ".flv": "FLV1"}.get(suffix, "mp4v"))
+    made.rename(tmp_path / name)
+    detector = FaceDetector(num_threads=1, image_size=32)
+    results = list(detect_files(detector, [tmp_path / name], outputs=Outputs(marked=tmp_path / "s")))
+    assert [result for _, result in results if isinstance(result, DataError)] == []
+    assert len(results) == NUM_FRAMES
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["film.mp4"]
+
+
 def test_a_film_that_is_none_stops_no_other(film: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no film")
     done = run("broken.mp4", film, "--save", "s", cwd=tmp_path)
@@ -121,6 +185,69 @@ def test_a_film_appears_whole_or_not_at_all(tmp_path: Path, size_wh: tuple[int, 
     assert frame.mean() == pytest.approx(128, abs=4)
 
 
+@pytest.mark.parametrize(
+    ("rate", "written"),
+    [
+        (29.97, 29.97),
+        (24_000 / 1001, 23.976),
+        (59.94, 59.94),
+        (66.789, 66.79),
+        (119.881, 119.88),
+        (239.867, 239.87),
+        (65.535, 65.535),
+        (65.5354, 65.535),
+        (655.354, 655.35),
+        (999.99, 1000),
+        (25 / 3, 8.333),
+        (0.0003, 0.01),
+    ],
+)
+def test_a_film_of_any_rate_can_be_written(rate: float, written: float, tmp_path: Path) -> None:
+    writer = FilmWriter(tmp_path / "film.mp4", rate)
+    for _ in range(3):
+        writer.write(np.zeros((64, 96, 3), dtype=np.uint8))
+    writer.close()
+    assert frames_per_second(tmp_path / "film.mp4") == pytest.approx(written, abs=1e-4)
+    assert len(list(read_frames(tmp_path / "film.mp4"))) == 3
+
+
+@contextmanager
+def room_for(num_bytes: int) -> Iterator[None]:
+    """As on a disk that is full: no file may become longer."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("num_bytes", [1000, 20_000, 45_000])
+def test_a_film_for_which_there_is_no_room_is_none_and_an_older_one_stays(
+    num_bytes: int, tmp_path: Path
+) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"the older one")
+    writer, noise = FilmWriter(tmp_path / "film.mp4", 10), np.random.default_rng(0)
+    with room_for(num_bytes):
+        for _ in range(12):
+            writer.write(noise.integers(0, 255, (64, 96, 3), dtype=np.uint8))
+        with pytest.raises(
+            DataError, match=r"film\.mp4: not all 12 frames could be written; make room on the disk"
+        ):
+            writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+    assert (tmp_path / "film.mp4").read_bytes() == b"the older one"
+
+
+def test_a_film_that_cannot_have_its_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").mkdir()
+    writer = FilmWriter(tmp_path / "film.mp4", 10)
+    writer.write(np.zeros((64, 96, 3), dtype=np.uint8))
+    with pytest.raises(DataError, match=r"film\.mp4: cannot be written \(Is a directory\)"):
+        writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
 def test_a_film_that_was_cut_gives_its_frames_and_then_says_so(film: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.avi"
     whole = film.read_bytes()
@@ -140,20 +267,113 @@ def test_a_film_that_was_cut_gives_its_frames_and_then_says_so(film: Path, tmp_p
 @pytest.mark.parametrize("name", ["film.mkv", "film.webm"])
 def test_a_matroska_film_that_was_cut_gives_its_frames_and_then_says_so(name: str, tmp_path: Path) -> None:
     path, cut = tmp_path / name, tmp_path / f"cut-{name}"
-    codec = cv2.VideoWriter.fourcc(*("MJPG" if name.endswith("mkv") else "VP80"))
-    writer = cv2.VideoWriter(str(path), codec, 10, (96, 64))
-    noise = np.random.default_rng(0)
-    for _ in range(NUM_FRAMES):
-        writer.write(noise.integers(0, 255, (64, 96, 3), dtype=np.uint8))
-    writer.release()
+    whole = noisy_film(path, "MJPG" if name.endswith("mkv") else "VP80")
     assert len(list(read_frames(path))) == NUM_FRAMES
-    whole = path.read_bytes()
     cut.write_bytes(whole[: len(whole) // 2])
     frames, lost = [], len(whole) - len(whole) // 2
     with pytest.raises(DataError, match=rf"ends after \d frames, {lost} bytes too early"):  # noqa: PT012
         for frame in read_frames(cut):
             frames.append(frame)  # noqa: PERF402 - those before the error count
     assert 2 <= len(frames) < NUM_FRAMES
+
+
+def trimmed(film: bytes) -> bytearray:
+    """The first half of an MP4 film, as its edit list says; the frames are all there."""
+    edited, edits = bytearray(film), film.index(b"elst") + 12
+    (duration,) = struct.unpack_from(">I", edited, edits)
+    struct.pack_into(">I", edited, edits, duration // 2)
+    return edited
+
+
+def index_first(film: bytes) -> bytes:
+    """An MP4 film as the web has it: it plays from its beginning on."""
+    index = film.index(b"moov") - 4
+    data, moved = film.index(b"mdat") - 4, bytearray(film[index:])
+    table = moved.index(b"stco") + 8
+    (count,) = struct.unpack_from(">I", moved, table)
+    offsets = struct.unpack_from(f">{count}I", moved, table + 4)
+    struct.pack_into(f">{count}I", moved, table + 4, *(offset + len(moved) for offset in offsets))
+    return film[:data] + moved + film[data:index]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_a_film_that_was_trimmed_without_coding_it_again_is_whole(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"film{suffix}"
+    whole = noisy_film(path, "mp4v")
+    path.write_bytes(trimmed(whole))
+    assert NUM_FRAMES // 2 <= len(list(read_frames(path))) < 0.7 * NUM_FRAMES
+    path.write_bytes(index_first(whole))
+    assert len(list(read_frames(path))) == NUM_FRAMES
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (bytes, rf"ends after \d of {NUM_FRAMES} frames: it was cut"),
+        (trimmed, r"\d bytes too early: it was cut"),
+    ],
+)
+def test_an_mp4_film_that_was_cut_gives_its_frames_and_then_says_so(
+    edit: Callable[[bytes], bytes], words: str, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.mp4"
+    whole = index_first(edit(noisy_film(tmp_path / "film.mp4", "mp4v")))
+    cut.write_bytes(whole[: len(whole) // 3])
+    frames = []
+    with pytest.raises(DataError, match=words):  # noqa: PT012
+        for frame in read_frames(cut):
+            frames.append(frame)  # noqa: PERF402 - those before the error count
+    assert 2 <= len(frames) < NUM_FRAMES
+
+
+def box(kind: str, *content: bytes, size: int | None = None) -> bytes:
+    inside = b"".join(content)
+    return struct.pack(">I4s", 8 + len(inside) if size is None else size, kind.encode()) + inside
+
+
+def track(duration: int, *edits: bytes, kind: str = "vide", scale: int = 1000) -> bytes:
+    handler = box("hdlr", bytes(8), kind.encode(), bytes(13))
+    times = box("mdhd", struct.pack(">4xIIIII", 0, 0, scale, duration, 0))
+    return box("trak", box("tkhd"), box("edts", *edits), box("mdia", times, handler))
+
+
+def edits(*entries: tuple[int, int], version: int = 0) -> bytes:
+    entry = ">Qqi" if version else ">Iii"
+    packed = [struct.pack(entry, duration, start, 1 << 16) for duration, start in entries]
+    return box("elst", bytes([version, 0, 0, 0]), struct.pack(">I", len(packed)), *packed)
+
+
+HEADER = box("mvhd", struct.pack(">4xIIII80x", 0, 0, 100, 900))
+LONG_HEADER = box("mvhd", b"\1\0\0\0", struct.pack(">QQIQ", 0, 0, 100, 900))
+WHOLE, PART, NO_INDEX = IsoFilm(0, True, True), IsoFilm(0, True, False), IsoFilm(0, False, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", NO_INDEX),
+        (box("ftyp") + box("mdat", size=0), NO_INDEX),  # to the end of the file
+        (box("mdat", size=20), NO_INDEX._replace(missing_bytes=12)),
+        (box("mdat", (30).to_bytes(8, "big"), size=1), NO_INDEX._replace(missing_bytes=14)),
+        (box("moov", HEADER) + box("moof", size=9), WHOLE._replace(missing_bytes=1)),
+        (box("moov", HEADER) + box("uuid", size=20), WHOLE),  # appended
+        (box("moov", HEADER) + bytes(9), WHOLE),
+        (box("moov"), WHOLE),
+        (box("moov", HEADER, box("mvex")), PART),
+        (box("moov", HEADER, track(9000)), WHOLE),
+        (box("moov", HEADER, track(9000, edits((899, 5)))), WHOLE),
+        (box("moov", HEADER, track(9000, edits((450, 0)))), PART),
+        (box("moov", LONG_HEADER, track(9000, edits((450, 9), version=1))), PART),
+        (box("moov", HEADER, track(9000, edits((450, 0), (450, 4500)))), WHOLE),
+        (box("moov", HEADER, track(9000, edits((450, -1), (450, 0)))), PART),  # begins with a pause
+        (box("moov", HEADER, track(9000, edits((0, 0)))), WHOLE),
+        (box("moov", HEADER, track(9000), track(9000, edits((450, 0)))), PART),
+        (box("moov", HEADER, track(9000, edits((450, 0)), kind="soun")), WHOLE),
+        (box("moov", HEADER, track(9000, box("elst", bytes(9)))), WHOLE),
+    ],
+)
+def test_what_the_boxes_of_an_mp4_file_say(content: bytes, expected: IsoFilm) -> None:
+    assert inspect_boxes(io.BytesIO(content)) == expected
 
 
 @pytest.mark.parametrize(
