@@ -72,8 +72,9 @@ def detect(
     ] = None,
 ) -> int:
     """Find the faces in pictures and films; a broken one is named at the end and stops no other (exit 1)."""
-    from featherface.inference.batch import Outputs, detect_files, expand_sources, parse_image_size
+    from featherface.inference.batch import detect_files, expand_sources, parse_image_size
     from featherface.inference.detector import FaceDetector
+    from featherface.inference.outputs import Outputs
 
     # FFmpeg, inside OpenCV, would tell of broken films on its own, beside our line; it reads this once.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
