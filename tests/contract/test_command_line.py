@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import mlflow.exceptions
 import pytest
 
 from featherface.cli import main
+from pipelines.dvc_commands import StageDiedError
+
+LONG_NAME = "x" * 300
 
 
 def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -46,6 +51,9 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
         (["pipeline", "--student", "nosuch.safetensors"], "nosuch.safetensors: no such file"),
         (["demo", "--out", "new", "--runtime", "nowhere"], "ort.wasm.bundle.min.mjs: cannot be read"),
         (["demo", "--out", "new", "--model", "nosuch.onnx"], "nosuch.onnx: cannot be read"),
+        (["demo", "--out", LONG_NAME], f"{LONG_NAME}: File name too long"),
+        (["evaluate", "--data", LONG_NAME], "File name too long"),
+        (["score", "--predictions", LONG_NAME, "--ground-truth", "x"], "File name too long"),
         (["trials", "nosuch.yaml", "--data", ".", "--teacher", "t"], "nosuch.yaml: cannot be read"),
     ],
 )
@@ -121,3 +129,78 @@ def test_starting_and_detecting_import_neither_torch_nor_mlflow_nor_prefect() ->
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (
+            StageDiedError("distill", "Killed"),
+            1,
+            "stage 'distill' ended early (Killed); what it had finished is",
+        ),
+        (mlflow.exceptions.MlflowException("no\nsuch run"), 1, "no such run\n"),
+        (OSError(28, "No space left on device", "a.txt"), 1, "a.txt: No space left on device\n"),
+        (OSError(28, "No space left on device"), 1, "No space left on device\n"),
+        (PermissionError(13, "Permission denied", "top/x"), 2, "top/x: Permission denied\n"),
+    ],
+)
+def test_what_is_no_bug_is_one_line(
+    error: Exception,
+    code: int,
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("featherface.cli.app", fail)
+    got, out, err = run_main(capsys, "pipeline")
+    assert (got, out, err.count("\n")) == (code, "", 1)
+    assert err.startswith(f"featherface: {line}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where", "what_then"),
+    [
+        (["detect", "."], "featherface.inference.batch.expand_sources", "begin anew"),
+        (["pipeline"], "featherface.cli.pipeline.find_flow", "go on"),
+        (["batch", ".", "--out", "x"], "featherface.cli.detection.find_flow", "go on"),
+    ],
+)
+def test_ctrl_c_says_what_the_same_command_will_do(
+    arguments: list[str],
+    where: str,
+    what_then: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, stop)
+    line = f"featherface: stopped; run the same command again to {what_then}\n"
+    assert run_main(capsys, *arguments) == (130, "", line)
+
+
+def test_ctrl_c_while_the_command_line_is_imported_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "featherface", "detect", "x.jpg"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_output_that_a_full_disk_does_not_take_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "featherface", "--version"],
+            env={**os.environ, "PYTHONUNBUFFERED": ""}, stdout=full, stderr=subprocess.PIPE,
+            text=True, check=False,
+        )  # fmt: skip
+    line = "featherface: standard output: cannot be written (No space left on device)\n"
+    assert (done.returncode, done.stderr) == (1, line)
