@@ -1,5 +1,17 @@
-"""`python -m featherface`, which is how `torchrun` starts it."""
+"""The program `featherface`, and `python -m featherface`, which is how `torchrun` starts it."""
 
-from featherface.cli import main
+import sys
 
-main()
+
+def start() -> None:
+    """Run the command line; Ctrl-C before it is there, or after, ends without a word."""
+    try:
+        from featherface.cli import main
+
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    start()

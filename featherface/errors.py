@@ -1,4 +1,7 @@
-"""The errors that a user can cause and mend; the command line prints them in one line and exits with 2."""
+"""The errors that are for people: the command line prints each in one line.
+
+It exits with 2 for those that a user can cause and mend, which are `FeatherFaceError`, and with 1 for others.
+"""
 
 
 class FeatherFaceError(Exception):
@@ -27,3 +30,7 @@ class DownloadError(FeatherFaceError):
 
 class OptionError(FeatherFaceError, ValueError):
     """An argument of a public call outside what is allowed; names it, what was got and what fits."""
+
+
+class EndedEarlyError(RuntimeError):
+    """Work that ended without a fault of the user's; the message says what is left of it and what to do."""

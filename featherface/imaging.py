@@ -112,7 +112,7 @@ def write_image(path: Path | str, image: RgbImage, *, quality: int = 92) -> None
         quality: of JPEG and WebP, in [1, 100].
 
     Raises:
-        DataError: another suffix, or a folder that cannot be written to.
+        DataError: another suffix, a name that no file can have, or a folder that cannot be written to.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -123,7 +123,8 @@ def write_image(path: Path | str, image: RgbImage, *, quality: int = 92) -> None
     encoded_well, encoded = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
     if not encoded_well:
         raise DataError(f"{path}: an image of shape {image.shape} cannot be encoded as {suffix}")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    # Without the file's name, which may be as long as a name can be.
+    temporary = path.with_name(f".{secrets.token_hex(8)}{suffix}")
     try:
         temporary.write_bytes(encoded.tobytes())
         temporary.replace(path)

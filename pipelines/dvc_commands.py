@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from featherface.child_process import child_environment, module_command
-from featherface.errors import FeatherFaceError
+from featherface.errors import EndedEarlyError, FeatherFaceError
 from featherface.tracking.connection import ARTIFACTS
 from pipelines.dvc_locks import mend_locks
 
@@ -27,7 +27,7 @@ class DvcError(FeatherFaceError):
     """DVC refused; the message holds its last words."""
 
 
-class StageDiedError(RuntimeError):
+class StageDiedError(EndedEarlyError):
     """A stage ended without an error of ours: killed, out of memory, refused by DVC, or our own bug."""
 
     def __init__(self, stage: str, last_words: str = "") -> None:

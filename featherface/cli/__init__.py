@@ -7,6 +7,7 @@ inside the commands that need them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import sys
 from collections.abc import Iterator
@@ -27,11 +28,20 @@ from featherface.cli import (
     registry,
     team,
 )
-from featherface.cli.printing import escape_what_cannot_be_written, printable
-from featherface.errors import FeatherFaceError
+from featherface.cli.printing import drop_what_cannot_be_written, escape_what_cannot_be_written, printable
+from featherface.errors import EndedEarlyError, FeatherFaceError
 
 # Newer versions of typer carry a copy of click of their own and do not export this base class.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+_STOPPED = 130  # what shells say of a program that Ctrl-C ended
+_GO_ON = frozenset({"pipeline", "run", "trials", "claims", "batch"})
+"""Commands that go on where they were stopped; others begin anew."""
+# What the system says of a name that was given; whatever else it says is no fault of the arguments.
+_OF_NAMES = (
+    errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EACCES,
+    errno.EPERM, errno.EROFS,
+)  # fmt: skip
 
 _FIRST_STEPS = """\b
 First steps:
@@ -91,22 +101,44 @@ def _run(arguments: list[str]) -> int:
     try:
         result = app(arguments, prog_name="featherface", standalone_mode=False)
     except FeatherFaceError as error:
-        return _refuse(str(error))
+        return _say(str(error), code=2)
     except UsageError as error:
         return _refuse_usage(error)
-    except (typer.Abort, KeyboardInterrupt):
-        typer.echo("featherface: stopped; run the same command again to go on", err=True)
-        return 130
-    except BrokenPipeError:
-        return 1
+    except _no_faults_of_the_user() as error:
+        return _say(str(error), code=1)
+    except OSError as error:
+        return _explain_system(error)
     except ModuleNotFoundError as error:
         return _explain_missing(error)
+    except typer.Abort:
+        result = _STOPPED
+    if result == _STOPPED:
+        what_then = "begin anew" if _GO_ON.isdisjoint(arguments[:1]) else "go on"
+        _say(f"stopped; run the same command again to {what_then}", code=_STOPPED)
     return result if isinstance(result, int) else 0
 
 
-def _refuse(message: str) -> int:
+def _say(message: str, *, code: int) -> int:
     typer.echo(f"featherface: {printable(' '.join(message.split()))}", err=True)
-    return 2
+    return code
+
+
+def _no_faults_of_the_user() -> tuple[type[Exception], ...]:
+    """Errors whose message is for people all the same; MLflow's where a command has loaded it."""
+    mlflow = sys.modules.get("mlflow.exceptions")
+    return (EndedEarlyError,) if mlflow is None else (EndedEarlyError, mlflow.MlflowException)
+
+
+def _explain_system(error: OSError) -> int:
+    is_output = drop_what_cannot_be_written()
+    if isinstance(error, BrokenPipeError):  # whoever read our output has enough
+        return 1
+    reason = error.strerror or str(error)
+    if is_output:
+        return _say(f"standard output: cannot be written ({reason})", code=1)
+    if error.filename is None:
+        return _say(reason, code=1)
+    return _say(f"{error.filename}: {reason}", code=2 if error.errno in _OF_NAMES else 1)
 
 
 def _refuse_usage(error: Any) -> int:  # click's classes: see UsageError
@@ -114,16 +146,13 @@ def _refuse_usage(error: Any) -> int:  # click's classes: see UsageError
         typer.echo(error.ctx.get_help())
         return 2
     hint = f"; see `{error.ctx.command_path} --help`" if error.ctx else ""
-    return _refuse(f"{error.format_message().rstrip('.')}{hint}")
+    return _say(f"{error.format_message().rstrip('.')}{hint}", code=2)
 
 
 def _explain_missing(error: ModuleNotFoundError) -> int:
     if error.name is None or error.name.partition(".")[0] in {"featherface", "pipelines"}:
         raise error
-    typer.echo(
-        f"featherface: this command needs the package '{error.name}': install featherface[pipeline]", err=True
-    )
-    return 1
+    return _say(f"this command needs the package '{error.name}': install featherface[pipeline]", code=1)
 
 
 class _OneLine(logging.Formatter):

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from featherface.cli.options import MODEL, default_model
 from featherface.cli.printing import printable
-from featherface.errors import DataError
+from featherface.cli.table import FaceTable
+from featherface.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     from featherface.inference.results import Faces
 
-_POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-COLUMNS = (
-    "image", "left", "top", "right", "bottom", "score",
-    *(f"{point}_{axis}" for point in _POINTS for axis in "xy"),
-)  # fmt: skip
-"""Of `--csv`: one line a face, pixels of the picture."""
 _EXAMPLES = """\b
 Examples:
   featherface detect photo.jpg --save out
@@ -72,12 +70,16 @@ def detect(
     ] = None,
 ) -> int:
     """Find the faces in pictures and films; a broken one is named at the end and stops no other (exit 1)."""
-    from featherface.inference.batch import Outputs, detect_files, expand_sources, parse_image_size
+    from featherface.inference.batch import detect_files, expand_sources, parse_image_size
     from featherface.inference.detector import FaceDetector
+    from featherface.inference.outputs import Outputs
 
     # FFmpeg, inside OpenCV, would tell of broken films on its own, beside our line; it reads this once.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    outputs = Outputs(marked=save, crops=crops, blurred=blurred)
     paths = expand_sources(source)
+    if csv_file is not None:
+        _refuse_table(csv_file, paths)
     detector = FaceDetector(
         model or default_model(),
         score_threshold=score_threshold,
@@ -86,14 +88,14 @@ def detect(
         num_threads=num_threads,
     )
     listed: list[dict[str, Any]] = []
-    failures, num_found = [], 0
-    outputs = Outputs(marked=save, crops=crops, blurred=blurred)
-    with _table(csv_file) as add_rows:
-        for name, result in detect_files(detector, paths, outputs=outputs, every=every):
+    failures, num_found, num_faces = [], 0, 0
+    results = detect_files(detector, paths, outputs=outputs, every=every)
+    with _stopped_in_order(), _table(csv_file) as add_rows, closing(results):
+        for name, result in results:
             if isinstance(result, DataError):
                 failures.append(str(result))
                 continue
-            num_found += 1
+            num_found, num_faces = num_found + 1, num_faces + len(result)
             add_rows(name, result)
             if as_json:
                 listed.append(result.to_dict() | {"image": name})
@@ -104,7 +106,9 @@ def detect(
     if as_json:
         typer.echo(json.dumps(listed))
     if num_found:
-        _say_where({"marked": save, "cut out": crops, "blurred": blurred, "listed": csv_file})
+        _say_where(
+            {"marked": save, "cut out": crops if num_faces else None, "blurred": blurred, "listed": csv_file}
+        )
     for failure in failures:
         typer.echo(f"featherface: {printable(failure)}", err=True)
     return 0 if not failures else 1 if num_found else 2
@@ -116,23 +120,48 @@ def _say_where(outputs: dict[str, Path | None]) -> None:
             typer.echo(f"faces {what} are in {path}", err=True)
 
 
+def _refuse_table(path: Path, sources: Sequence[Path]) -> None:
+    # A shell makes `--csv one.jpg two.jpg` of `--csv *.jpg`.
+    from featherface.imaging import IMAGE_SUFFIXES
+    from featherface.inference.outputs import file_id
+    from featherface.inference.video import FILM_SUFFIXES
+
+    if path.suffix.lower() in (*IMAGE_SUFFIXES, *FILM_SUFFIXES):
+        raise OptionError(
+            f"{path}: is the name of a picture or film; --csv takes a table's, such as faces.csv"
+        )
+    table = file_id(path)
+    if table is not None and table in map(file_id, sources):
+        raise OptionError(f"{path}: is one of the sources and would be replaced; give --csv another file")
+
+
 @contextmanager
 def _table(path: Path | None) -> Iterator[Callable[[str, Faces], None]]:
     """A function that writes the faces of a picture as lines of a CSV file, or nothing without one."""
     if path is None:
         yield lambda _name, _faces: None
         return
+    table = FaceTable(path)
     try:
-        stream = path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
-    with stream:
-        writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
-        yield lambda name, faces: writer.writerows(_rows(name, faces))
+        yield table.add
+    except BaseException:
+        table.discard()
+        raise
+    table.close()
 
 
-def _rows(name: str, faces: Faces) -> Iterator[Sequence[object]]:
-    for face in faces.to_dict()["faces"]:
-        points = [value for point in face["landmarks"] for value in point]
-        yield [name, *face["box_xyxy"], face["score"], *points]
+@contextmanager
+def _stopped_in_order() -> Iterator[None]:
+    """Inside, SIGTERM ends the program as Ctrl-C does: nothing half-written stays."""
+    if threading.current_thread() is not threading.main_thread():  # signals are no business of others
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)

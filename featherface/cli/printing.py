@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from io import TextIOWrapper
 
@@ -17,3 +18,18 @@ def escape_what_cannot_be_written() -> None:
     """Let standard output take every name: what its encoding lacks is escaped instead of an error."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def drop_what_cannot_be_written() -> bool:
+    """Let go of output that a full disk does not take; says whether there was some.
+
+    At its end Python would try again, and complain.
+    """
+    if sys.stdout is None:  # it was closed before we began
+        return False
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Generator, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,14 +12,15 @@ from tqdm import tqdm
 
 from featherface.errors import DataError, OptionError
 from featherface.headers import image_plugin
-from featherface.imaging import RgbImage, write_image
 from featherface.inference.detector import FaceDetector
+from featherface.inference.outputs import FileId, FilmCopies, Outputs, error_of_one_file, file_id
 from featherface.inference.results import Faces
 from featherface.inference.sources import files_named_by
-from featherface.inference.video import FILM_SUFFIXES, FilmWriter, frames_per_second
+from featherface.inference.video import FILM_SUFFIXES, frames_per_second
 
 _BAR_FROM_FILES = 5
 _SIGNATURE_BYTES = 16
+_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 def parse_image_size(text: str) -> int | Literal["original"]:
@@ -60,40 +62,21 @@ def _check_exists(path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """Where the pictures of a run go; None: nowhere. Folders are made when the first one comes."""
+class _Job:
+    """A file to look at."""
 
-    marked: Path | None = None
-    """Pictures and films with their faces marked, under their names, numbered where two share one."""
-    crops: Path | None = None
-    """Each face as a picture of its own, `<file>-1` the surest."""
-    blurred: Path | None = None
-    """Pictures and films with all faces made unrecognizable."""
-
-    def write_picture(self, name: str, faces: Faces) -> None:
-        """Write what is asked for of one picture.
-
-        Raises:
-            DataError: a folder cannot be written to.
-        """
-        if self.marked is not None:
-            faces.save(_made(self.marked) / name)
-        self.write_crops(name, faces)
-        if self.blurred is not None:
-            write_image(_made(self.blurred) / name, faces.blur())
-
-    def write_crops(self, name: str, faces: Faces) -> None:
-        """Write the faces alone."""
-        if self.crops is None:
-            return
-        for number, crop in enumerate(faces.crop(), start=1):
-            write_image(_made(self.crops) / f"{Path(name).stem}-{number}{Path(name).suffix}", crop)
+    path: Path
+    name: str
+    """Of its copies; no other job has it."""
+    is_film: bool
 
 
 def detect_files(
     detector: FaceDetector, paths: Sequence[Path], *, outputs: Outputs | None = None, every: int = 1
-) -> Iterator[tuple[str, Faces | DataError]]:
+) -> Generator[tuple[str, Faces | DataError]]:
     """Detect the faces of each picture, and of each frame of a film; a broken file is handed on as its error.
+
+    So is a file whose copies alone cannot be written; close the generator to leave no half of a film.
 
     Args:
         detector: finds the faces.
@@ -103,55 +86,67 @@ def detect_files(
 
     Returns:
         Names (`<path>`, of a frame `<path>#<its number>`) with results.
+
+    Raises:
+        OptionError: before anything is looked at: a copy would replace one of `paths`.
+        DataError: while it goes on: a folder cannot be written to, or the disk is full.
     """
-    outputs, taken = outputs or Outputs(), set[str]()
-    for path in tqdm(
-        paths, desc="detect", unit="file", disable=None if len(paths) >= _BAR_FROM_FILES else True
-    ):
-        name = _free_name(path, taken)
-        if path.suffix.lower() in FILM_SUFFIXES and not _is_picture(path):
-            yield from _detect_film(detector, path, name, outputs, every)
+    outputs = outputs or Outputs()
+    jobs = _plan(paths, cuts_out=outputs.crops is not None)
+    sources = {found for path in paths if (found := file_id(path)) is not None}
+    for folder in (outputs.marked, outputs.blurred):
+        for target in (folder / job.name for job in jobs if folder is not None):
+            if file_id(target) in sources:
+                raise OptionError(
+                    f"{target}: is one of the sources and would be replaced; give another folder"
+                )
+    return _detect_jobs(detector, jobs, outputs, sources, every)
+
+
+def _detect_jobs(
+    detector: FaceDetector, jobs: Sequence[_Job], outputs: Outputs, sources: Set[FileId], every: int
+) -> Generator[tuple[str, Faces | DataError]]:
+    for job in tqdm(jobs, desc="detect", unit="file", disable=None if len(jobs) >= _BAR_FROM_FILES else True):
+        if job.is_film:
+            yield from _detect_film(detector, job, outputs, sources, every)
             continue
         try:
-            faces = detector(path)
+            faces = detector(job.path)
         except DataError as error:
-            yield str(path), error
+            yield str(job.path), error
             continue
-        outputs.write_picture(name, faces)
-        yield str(path), faces
+        try:
+            outputs.write_picture(job.name, faces, sources=sources)
+        except DataError as error:
+            yield str(job.path), error_of_one_file(error)
+            continue
+        yield str(job.path), faces
 
 
 def _detect_film(
-    detector: FaceDetector, path: Path, name: str, outputs: Outputs, every: int
+    detector: FaceDetector, job: _Job, outputs: Outputs, sources: Set[FileId], every: int
 ) -> Iterator[tuple[str, Faces | DataError]]:
+    path = job.path
     try:
-        rate = frames_per_second(path) / every
+        copies = FilmCopies(outputs, job.name, frames_per_second(path) / every, sources)
     except DataError as error:
         yield str(path), error
         return
     frames = tqdm(detector.stream(path, every=every), desc=path.name, unit="frame", disable=None)
-    films: dict[Callable[[Faces], RgbImage], FilmWriter] = {}
     try:
         for number, faces in enumerate(_until_error(frames, path)):
             if isinstance(faces, DataError):
                 yield str(path), faces
                 break
-            # With the first frame: a film that has none makes no folder.
-            films = films or {
-                draw: FilmWriter(_made(folder) / name, rate)
-                for draw, folder in ((Faces.plot, outputs.marked), (Faces.blur, outputs.blurred))
-                if folder is not None
-            }
-            outputs.write_crops(f"{Path(name).stem}-{number * every}.jpg", faces)
-            for draw, film in films.items():
-                film.write(draw(faces))
+            copies.write(number * every, faces)
             yield f"{path}#{number * every}", faces
+        copies.close()
+    except DataError as error:
+        copies.discard()
+        yield str(path), error_of_one_file(error)
     except BaseException:
-        for film in films.values():
-            film.discard()
+        copies.discard()
         raise
-    for film in films.values():
-        film.close()
 
 
 def _until_error(frames: Iterable[Faces], path: Path) -> Iterator[Faces | DataError]:
@@ -179,22 +174,25 @@ def _is_picture(path: Path) -> bool:
         return False
 
 
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be made ({error.strerror or error})") from error
-    return folder
+def _plan(paths: Sequence[Path], *, cuts_out: bool) -> list[_Job]:
+    """The files with names for their copies, no two alike; if faces are cut out, theirs neither."""
+    are_films = [path.suffix.lower() in FILM_SUFFIXES and not _is_picture(path) for path in paths]
+    names, taken = [""] * len(paths), set[str]()
+    # Pictures first, in any order: faces of frame 3 of a.mp4 and of a picture a-3.jpg are both a-3-1.jpg.
+    for index in sorted(range(len(paths)), key=are_films.__getitem__):
+        names[index] = _free_name(paths[index], taken, is_film=are_films[index])
+        taken.add(names[index])
+        if cuts_out:
+            taken.add(re.sub(r"-[0-9]+\.jpg$", ".mp4", names[index]))
+    return [_Job(*job) for job in zip(paths, names, are_films, strict=True)]
 
 
-def _free_name(path: Path, taken: set[str]) -> str:
+def _free_name(path: Path, taken: Set[str], *, is_film: bool) -> str:
     # What we cannot encode becomes a PNG (a .gif) or an MP4 (a .mov).
     given = path.suffix.lower()
-    suffix = ".mp4" if given in FILM_SUFFIXES else ".png"
-    suffix = given if given in {".jpg", ".jpeg", ".png", ".webp"} else suffix
+    suffix = ".mp4" if is_film else given if given in _PICTURE_SUFFIXES else ".png"
     name, number = f"{path.stem}{suffix}", 1
     while name in taken:
         number += 1
         name = f"{path.stem}-{number}{suffix}"
-    taken.add(name)
     return name

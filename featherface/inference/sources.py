@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -94,8 +97,10 @@ def check_name(source: str | Path) -> None:
 def files_named_by(source: str | Path) -> list[Path] | None:
     """The images of a folder, or the files that a glob matches, sorted; None for anything else.
 
+    A file that a glob reaches on several ways, through a link to a folder above it say, comes once.
+
     Raises:
-        DataError: nothing is there.
+        DataError: nothing is there, or the folder cannot be looked into.
     """
     check_name(source)
     try:
@@ -106,32 +111,49 @@ def files_named_by(source: str | Path) -> list[Path] | None:
         return None
     if not is_glob:
         return None
-    matches = sorted(Path(match) for match in glob.glob(str(source), recursive=True))  # noqa: PTH207 - also absolute
-    files = [match for match in matches if not match.is_dir()]
+    matches = [Path(match) for match in glob.glob(str(source), recursive=True)]  # noqa: PTH207 - also absolute
+    files = _each_once(match for match in matches if not os.path.isdir(match))  # noqa: PTH112 - never raises
     if not files:
         what = f"it matches {len(matches)} folders and no file" if matches else "it matches nothing"
         raise DataError(f"{source}: there is no such file or folder, and {what}")
     return files
 
 
+def _each_once(matches: Iterable[Path]) -> list[Path]:
+    """The paths sorted; of several ways to one entry of a folder only the shortest."""
+    resolved: Callable[[Path], str] = cache(os.path.realpath)
+    found: dict[tuple[str, str], Path] = {}
+    for path in sorted(matches, key=lambda match: (len(match.parts), match)):
+        found.setdefault((resolved(path.parent), path.name), path)
+    return sorted(found.values())
+
+
 def images_in_folder(folder: Path) -> list[Path]:
     """Every image below a folder, sorted by path; hidden files and folders are passed over.
 
-    Names are what counts: links that lead nowhere and the like are listed, and refused by whoever reads them.
+    Names are what counts: links that lead nowhere, subfolders that cannot be looked into and the like are
+    listed, and refused by whoever reads them. Folders that are links are not entered.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or the folder cannot be looked into.
     """
-    images = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not path.is_dir()
-    )
-    if not images:
+    found: list[Path] = []
+
+    def list_closed(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise DataError(f"{folder}: cannot be looked into ({error.strerror})") from error
+        found.append(Path(error.filename))
+
+    for inside, subfolders, names in os.walk(folder, onerror=list_closed):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        found += [
+            Path(inside, name)
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+        ]
+    if not found:
         raise DataError(f"{folder}: has no images in it (looked for {', '.join(IMAGE_SUFFIXES)})")
-    return images
+    return sorted(found)
 
 
 def as_rgb(pixels: npt.NDArray[Any], *, bgr: bool = False) -> RgbImage:

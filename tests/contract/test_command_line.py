@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import cv2
+import mlflow.exceptions
+import numpy as np
 import pytest
 
 from featherface.cli import main
+from featherface.imaging import write_image
+from pipelines.dvc_commands import StageDiedError
+
+LONG_NAME = "x" * 300
 
 
 def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -46,6 +55,9 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
         (["pipeline", "--student", "nosuch.safetensors"], "nosuch.safetensors: no such file"),
         (["demo", "--out", "new", "--runtime", "nowhere"], "ort.wasm.bundle.min.mjs: cannot be read"),
         (["demo", "--out", "new", "--model", "nosuch.onnx"], "nosuch.onnx: cannot be read"),
+        (["demo", "--out", LONG_NAME], f"{LONG_NAME}: File name too long"),
+        (["evaluate", "--data", LONG_NAME], "File name too long"),
+        (["score", "--predictions", LONG_NAME, "--ground-truth", "x"], "File name too long"),
         (["trials", "nosuch.yaml", "--data", ".", "--teacher", "t"], "nosuch.yaml: cannot be read"),
     ],
 )
@@ -121,3 +133,160 @@ def test_starting_and_detecting_import_neither_torch_nor_mlflow_nor_prefect() ->
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def gray(path: Path) -> Path:
+    write_image(path, np.full((64, 64, 3), 99, np.uint8))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (
+            StageDiedError("distill", "Killed"),
+            1,
+            "stage 'distill' ended early (Killed); what it had finished is",
+        ),
+        (mlflow.exceptions.MlflowException("no\nsuch run"), 1, "no such run\n"),
+        (OSError(28, "No space left on device", "a.txt"), 1, "a.txt: No space left on device\n"),
+        (OSError(28, "No space left on device"), 1, "No space left on device\n"),
+        (PermissionError(13, "Permission denied", "top/x"), 2, "top/x: Permission denied\n"),
+    ],
+)
+def test_what_is_no_bug_is_one_line(
+    error: Exception,
+    code: int,
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("featherface.cli.app", fail)
+    got, out, err = run_main(capsys, "pipeline")
+    assert (got, out, err.count("\n")) == (code, "", 1)
+    assert err.startswith(f"featherface: {line}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where", "what_then"),
+    [
+        (["detect", "."], "featherface.inference.batch.expand_sources", "begin anew"),
+        (["pipeline"], "featherface.cli.pipeline.find_flow", "go on"),
+        (["batch", ".", "--out", "x"], "featherface.cli.detection.find_flow", "go on"),
+    ],
+)
+def test_ctrl_c_says_what_the_same_command_will_do(
+    arguments: list[str],
+    where: str,
+    what_then: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, stop)
+    line = f"featherface: stopped; run the same command again to {what_then}\n"
+    assert run_main(capsys, *arguments) == (130, "", line)
+
+
+def test_ctrl_c_while_the_command_line_is_imported_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "featherface", "detect", "x.jpg"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_output_that_a_full_disk_does_not_take_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "featherface", "--version"],
+            env={**os.environ, "PYTHONUNBUFFERED": ""}, stdout=full, stderr=subprocess.PIPE,
+            text=True, check=False,
+        )  # fmt: skip
+    line = "featherface: standard output: cannot be written (No space left on device)\n"
+    assert (done.returncode, done.stderr) == (1, line)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_table_that_a_full_disk_does_not_take_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run_main(capsys, "detect", str(gray(tmp_path / "a.png")), "--csv", "/dev/full")
+    assert (code, err) == (2, "featherface: /dev/full: cannot be written (No space left on device)\n")
+    assert Path("/dev/full").is_char_device()
+
+
+def test_a_table_replaces_no_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second, bare = gray(Path("a.png")), gray(Path("b.png")), gray(Path("c.png")).rename("bare")
+    before = first.read_bytes()
+    for table, words in {first: "is the name of a picture or film", bare: "is one of the sources"}.items():
+        code, _, err = run_main(capsys, "detect", "--csv", str(table), str(second), str(bare))
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"featherface: {table}: {words}" in err
+    assert first.read_bytes() == bare.read_bytes() == before
+    assert run_main(capsys, "detect", "a.png", "--csv", "new.MP4")[0] == 2
+
+
+def test_a_run_that_uses_nothing_or_is_stopped_leaves_an_older_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table, broken, picture = Path("faces.csv"), Path("broken.png"), gray(Path("a.png"))
+    broken.write_bytes(b"nothing")
+    table.write_text("older\n")
+    assert run_main(capsys, "detect", str(broken), "--csv", str(table))[0] == 2
+
+    def stop(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("featherface.cli.table.FaceTable.add", stop)
+        assert run_main(capsys, "detect", str(picture), "--csv", str(table))[0] == 130
+    assert table.read_text() == "older\n"
+    Path("link.csv").symlink_to(table)
+    assert run_main(capsys, "detect", str(picture), "--csv", "link.csv")[0] == 0
+    assert table.read_text().startswith("image,left,")
+    assert Path("link.csv").is_symlink()
+    assert sorted(path.name for path in Path().iterdir()) == ["a.png", "broken.png", "faces.csv", "link.csv"]
+
+
+def test_of_faces_cut_out_is_said_only_where_some_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run_main(capsys, "detect", str(gray(tmp_path / "a.png")), "--crops", str(tmp_path / "c"))
+    assert (code, err) == (0, "")
+    assert not (tmp_path / "c").exists()
+
+
+def test_sigterm_leaves_nothing_half_written(tmp_path: Path) -> None:
+    film = str(tmp_path / "film.mp4")
+    writer = cv2.VideoWriter(film, cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 64))
+    for _ in range(2000):
+        writer.write(np.zeros((64, 64, 3), np.uint8))
+    writer.release()
+    with subprocess.Popen(
+        [
+            sys.executable, "-m", "featherface", "detect", film, "--json-lines", "--num-threads", "1",
+            "--save", tmp_path / "s", "--csv", tmp_path / "t.csv",
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("{")
+        half_written = [path.name for path in (tmp_path / "s").iterdir()]
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert half_written
+    assert (process.returncode, "Traceback" in err) == (128 + signal.SIGTERM, False)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["film.mp4", "s"]

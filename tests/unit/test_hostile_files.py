@@ -23,7 +23,7 @@ from featherface import FaceDetector
 from featherface.cli import main
 from featherface.errors import DataError, ImageDecodeError
 from featherface.imaging import decode_image, read_image
-from featherface.inference.batch import expand_sources
+from featherface.inference.batch import detect_files, expand_sources
 from featherface.inference.results import Faces
 
 MIB = 2**20
@@ -340,6 +340,44 @@ def test_nothing_in_a_folder_is_passed_over_silently(tmp_path: Path) -> None:
     assert expand_sources([str(tmp_path)]) == expected
     assert expand_sources([str(tmp_path / "*")]) == expected
     assert expand_sources([str(tmp_path / "nowhere.jpg")]) == [tmp_path / "nowhere.jpg"]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named_and_stops_no_other(
+    detector: FaceDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("closed/a.png", "open/a.png", ".hidden/a.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(black_png(8, 8))
+    look_into = os.scandir
+
+    def refuse(folder: str) -> object:  # as the system does for everybody but root
+        if Path(folder).name in {"closed", ".hidden"}:
+            raise PermissionError(13, "Permission denied", folder)
+        return look_into(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    closed, good = detect_files(detector, expand_sources([str(tmp_path)]))
+    assert closed[0] == str(tmp_path / "closed")
+    assert str(closed[1]) == f"{tmp_path / 'closed'}: cannot be looked into (Permission denied)"
+    assert (good[0], len(good[1])) == (str(tmp_path / "open" / "a.png"), 0)
+    with pytest.raises(DataError, match=r"closed: cannot be looked into \(Permission denied\)"):
+        expand_sources([str(tmp_path / "open"), str(tmp_path / "closed")])
+
+
+def test_links_between_folders_repeat_nothing(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("in/z.png", "top.png"):
+        (tmp_path / name).write_bytes(black_png(8, 8))
+    (tmp_path / "in" / "same.png").symlink_to("z.png")
+    (tmp_path / "in" / "loop").symlink_to(".")
+    (tmp_path / "again").symlink_to("in")
+    names = ["again/same.png", "again/z.png", "top.png"]
+    expected = [tmp_path / name for name in names]
+    assert expand_sources([str(tmp_path / "**" / "*.png")]) == expected
+    # A link to a picture is one more name; a folder's links to folders are not entered.
+    assert expand_sources([str(tmp_path)]) == [
+        tmp_path / name for name in ("in/same.png", "in/z.png", "top.png")
+    ]
 
 
 def test_broken_pillow_images_are_refused_as_files_are(

@@ -267,6 +267,12 @@ def test_written_image_reads_back(tmp_path: Path, suffix: str) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
+def test_the_longest_name_that_a_file_can_have_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 251 + ".png")
+    write_image(path, four_corners())
+    np.testing.assert_array_equal(read_image(path), four_corners())
+
+
 def test_written_image_has_ordinary_permissions(tmp_path: Path) -> None:
     write_image(tmp_path / "picture.png", four_corners())
     (tmp_path / "ordinary").touch()
