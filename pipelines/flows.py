@@ -57,7 +57,7 @@ def retrain_and_judge(root: Path) -> State[PipelineOutcome]:
         tracker.log_metrics(metrics)
         version, is_new = register(root, run_id, tags)
         score_file(version, root, config.evaluate, root / config.data.root)
-        decision = judge_and_promote(version, config.promote, root / config.data.root)
+        decision = judge_and_promote(version, root, config)
         tracker.set_tags(
             {"promotion.status": "promoted" if decision.promoted else "rejected", "model.version": version}
         )

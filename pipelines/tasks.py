@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,9 @@ from prefect import task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
-from featherface.config import EvaluateConfig, PromoteConfig
+from featherface.config import Config, EvaluateConfig
 from featherface.errors import FeatherFaceError
-from featherface.evaluation.bootstrap import MEAN, Interval, ap_differences
-from featherface.evaluation.predictions import load_archive, read_predictions, save_archive
-from featherface.evaluation.run import GROUND_TRUTH_DIR
-from featherface.evaluation.widerface import load_ground_truth, restrict
+from featherface.evaluation.predictions import read_predictions, save_archive
 from featherface.stages import names
 from featherface.stages.base import Workspace
 from featherface.stages.evaluate import evaluate_model_file
@@ -27,7 +22,7 @@ from featherface.tracking import runs
 from featherface.tracking.connection import PATIENCE
 from featherface.tracking.download import download_model
 from featherface.tracking.moves import ChampionChangedError
-from featherface.tracking.provenance import DATA_MD5, UNKNOWN, stage_lock_md5
+from featherface.tracking.provenance import stage_lock_md5
 from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.versions import (
     DECLINED,
@@ -38,13 +33,12 @@ from featherface.tracking.versions import (
     RegisteredVersion,
 )
 from pipelines import dvc_commands
-from pipelines.gate import Decision, Metrics, Slice, judge
+from pipelines.gate import Decision, judge
+from pipelines.opponent import PREDICTIONS_FILE, gate_metrics, meet_champion, paired_difference
 from pipelines.outcome import StageOutcome
 from pipelines.reproduction import recipe_of
 
 RETRY_DELAYS_S = [5.0, 20.0]
-PREDICTIONS_FILE = "predictions.npz"
-"""Kept with each version, so that a later one can be compared on the same images."""
 _VERDICTS = {ROLLED_BACK: "was rolled back", WITHDRAWN: "was withdrawn", DECLINED: "was declined"}
 """Statuses that only a person takes away."""
 
@@ -155,7 +149,7 @@ def score_file(version: str, root: Path, settings: EvaluateConfig, data_root: Pa
     retry_delay_seconds=RETRY_DELAYS_S,
     retry_condition_fn=_is_worth_a_retry,
 )
-def judge_and_promote(version: str, gate: PromoteConfig, data_root: Path) -> Decision:
+def judge_and_promote(version: str, root: Path, config: Config) -> Decision:
     """Compare a version with the champion, move the aliases if it passes, note the decision on it.
 
     A version that was rolled back, withdrawn or declined is rejected as it is: numbers that once led to its
@@ -163,8 +157,8 @@ def judge_and_promote(version: str, gate: PromoteConfig, data_root: Path) -> Dec
 
     Args:
         version: the challenger.
-        gate: the limits.
-        data_root: the data set of the workspace, for the ground truth of the paired comparison.
+        root: the workspace; its data are those that the challenger was scored on.
+        config: of the workspace: the limits, and how models are scored.
     """
     registry = ModelRegistry()
     while True:
@@ -175,12 +169,7 @@ def judge_and_promote(version: str, gate: PromoteConfig, data_root: Path) -> Dec
             return Decision(promoted=False, reasons=(_earlier_verdict(challenger),))
         if champion is not None and champion.version == version:
             return Decision(promoted=True, reasons=(f"version {version} is the champion already",))
-        decision = judge(
-            gate_metrics(challenger),
-            gate_metrics(champion) if champion is not None else None,
-            gate,
-            difference=paired_difference(registry, challenger, champion, data_root),
-        )
+        decision = _compare(registry, challenger, champion, root, config)
         if not decision.promoted:
             registry.record_rejection(version, decision.reasons)
             return decision
@@ -193,52 +182,23 @@ def judge_and_promote(version: str, gate: PromoteConfig, data_root: Path) -> Dec
         return decision
 
 
+def _compare(
+    registry: ModelRegistry,
+    challenger: RegisteredVersion,
+    champion: RegisteredVersion | None,
+    root: Path,
+    config: Config,
+) -> Decision:
+    if champion is None:
+        return judge(gate_metrics(challenger), None, config.promote)
+    opponent = meet_champion(registry, champion, challenger, root=root, config=config)
+    difference = paired_difference(registry, challenger, opponent, root / config.data.root)
+    return judge(gate_metrics(challenger), opponent.metrics, config.promote, difference=difference)
+
+
 def _earlier_verdict(version: RegisteredVersion) -> str:
     why = f" ({'; '.join(version.reasons)})" if version.reasons else ""
     return (
         f"version {version.version} {_VERDICTS[version.status]}{why}; "
         "promote it by hand if it is wanted again"
-    )
-
-
-def paired_difference(
-    registry: ModelRegistry,
-    challenger: RegisteredVersion,
-    champion: RegisteredVersion | None,
-    data_root: Path,
-) -> Interval | None:
-    """Mean AP of the challenger less the champion's; None where they cannot be judged on the same images."""
-    data = challenger.tags.get(DATA_MD5, UNKNOWN)
-    if champion is None or data == UNKNOWN or champion.tags.get(DATA_MD5) != data:
-        return None
-    archives = [registry.fetch_extra(each.version, PREDICTIONS_FILE) for each in (challenger, champion)]
-    if not all(archives):
-        return None
-    ours, theirs = (load_archive(archive) for archive in archives if archive is not None)
-    ground_truth = restrict(load_ground_truth(data_root / GROUND_TRUTH_DIR), list(ours))
-    return ap_differences(ours, theirs, ground_truth)[MEAN]
-
-
-def _slices(metrics: Mapping[str, float]) -> dict[str, Slice]:
-    prefix = "val/faces_"
-    names_of_slices = [key.removeprefix(prefix) for key in metrics if key.startswith(prefix)]
-    return {
-        name: Slice(metrics[f"val/ap_{name}"], int(metrics[f"val/faces_{name}"]))
-        for name in sorted(names_of_slices)
-        if f"val/ap_{name}" in metrics
-    }
-
-
-def gate_metrics(version: RegisteredVersion) -> Metrics:
-    """The numbers that the gate looks at, as the registry holds them; absent ones stay None."""
-    params = version.metrics.get("model/params", math.nan)
-    return Metrics(
-        mean_ap=version.metrics.get("val/ap_mean"),
-        file_mean_ap=float(version.tags.get(FILE_MEAN_AP, math.nan)),
-        params=int(params) if math.isfinite(params) else None,
-        file_mib=version.metrics.get("export/file_mib"),
-        parity_error=version.metrics.get("export/parity_error"),
-        latency_ratio=version.metrics.get("bench/latency_ratio"),
-        slices=_slices(version.metrics),
-        data_md5=version.tags.get(DATA_MD5),
     )

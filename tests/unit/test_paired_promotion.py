@@ -10,17 +10,21 @@ import pytest
 from mlflow import MlflowClient
 from test_registry import write_detector
 
-from featherface.config import PromoteConfig
+from featherface.config import Config, DataConfig, PromoteConfig
 from featherface.data.synthetic import synthesize_dataset
 from featherface.data.widerface import open_widerface
 from featherface.errors import ModelError
+from featherface.evaluation.bootstrap import Interval
 from featherface.evaluation.predictions import save_archive
 from featherface.evaluation.widerface import image_key
 from featherface.tracking import ledger
 from featherface.tracking.connection import experiment_id
 from featherface.tracking.provenance import DATA_MD5
 from featherface.tracking.registry import ModelRegistry
-from pipelines.tasks import PREDICTIONS_FILE, judge_and_promote, paired_difference
+from featherface.tracking.versions import RegisteredVersion
+from pipelines.gate import judge
+from pipelines.opponent import PREDICTIONS_FILE, gate_metrics, meet_champion, paired_difference
+from pipelines.tasks import judge_and_promote
 
 METRICS = {
     "val/ap_mean": 0.9,
@@ -66,18 +70,59 @@ def add_version(
 def test_the_difference_is_measured_on_the_images_that_both_saw(
     client: MlflowClient, data_root: Path, tmp_path: Path
 ) -> None:
-    registry = ModelRegistry()
+    registry, config = ModelRegistry(), Config()
     all_faces = registry.get(add_version(client, data_root, tmp_path / "a", share=1.0))
     half = registry.get(add_version(client, data_root, tmp_path / "b", share=0.5))
-    difference = paired_difference(registry, half, all_faces, data_root)
+
+    def difference_to(champion: RegisteredVersion) -> Interval | None:
+        opponent = meet_champion(registry, champion, half, root=data_root.parent, config=config)
+        return paired_difference(registry, half, opponent, data_root)
+
+    difference = difference_to(all_faces)
     assert difference is not None
     assert difference.low <= difference.value <= difference.high < 0
-    same = paired_difference(registry, half, half, data_root)
+    same = difference_to(half)
     assert same is not None
     assert (same.low, same.high) == (0, 0)
-    other = registry.get(add_version(client, data_root, tmp_path / "c", share=1.0, data_md5="e.dir"))
-    assert paired_difference(registry, half, other, data_root) is None, "other data"
-    assert paired_difference(registry, half, None, data_root) is None, "no champion"
+
+
+def test_a_champion_of_older_data_is_scored_on_the_new_ones(
+    client: MlflowClient, data_root: Path, tmp_path: Path
+) -> None:
+    """Numbers of easier pictures must neither let a worse one in nor keep a better one out."""
+    run_id = client.create_run(experiment_id(client)).info.run_id
+    blind = write_detector(tmp_path / "model.onnx", face_logit=8.0)
+    champion = ModelRegistry().register_student(
+        run_id, blind, metrics=METRICS | {"val/ap_mean": 0.99}, tags={DATA_MD5: "older.dir"}
+    )
+    ModelRegistry().promote(champion)
+    challenger = add_version(client, data_root, tmp_path / "b", share=1.0)
+    registry, config = ModelRegistry(), Config(data=DataConfig(root=str(data_root)))
+    met = [registry.get(champion), registry.get(challenger)]
+    opponent = meet_champion(registry, *met, root=tmp_path, config=config)
+    assert opponent.metrics.mean_ap is not None
+    assert opponent.metrics.mean_ap < 0.5
+    assert opponent.metrics.data_md5 == "d.dir"
+    assert opponent.metrics.slices
+    difference = paired_difference(registry, met[1], opponent, data_root)
+    assert difference is not None
+    assert difference.low > 0
+    assert "on which it was scored anew" in str(
+        judge(gate_metrics(met[1]), opponent.metrics, config.promote, difference=difference)
+    )
+    assert registry.get(champion).metrics["val/ap_mean"] == 0.99, "the record stays"
+
+
+def test_a_champion_that_does_not_work_keeps_nobody_out(
+    client: MlflowClient, data_root: Path, tmp_path: Path
+) -> None:
+    registry, config = ModelRegistry(), Config(data=DataConfig(root=str(data_root)))
+    champion = add_version(client, data_root, tmp_path / "a", share=1.0, data_md5="older.dir")
+    challenger = add_version(client, data_root, tmp_path / "b", share=0.5)
+    met = [registry.get(champion), registry.get(challenger)]
+    opponent = meet_champion(registry, *met, root=tmp_path, config=config)
+    assert opponent.predictions is None
+    assert not opponent.metrics.scored_anew
 
 
 def test_a_challenger_that_found_less_is_rejected_although_its_numbers_are_equal(
@@ -86,7 +131,9 @@ def test_a_challenger_that_found_less_is_rejected_although_its_numbers_are_equal
     champion = add_version(client, data_root, tmp_path / "a", share=1.0)
     client.set_registered_model_alias("featherface", "champion", champion)
     challenger = add_version(client, data_root, tmp_path / "b", share=0.5)
-    decision = judge_and_promote.fn(challenger, PromoteConfig(max_params=2000), data_root)
+    decision = judge_and_promote.fn(
+        challenger, data_root.parent, Config(promote=PromoteConfig(max_params=2000))
+    )
     assert not decision.promoted
     (reason,) = decision.reasons
     assert reason.endswith("the challenger is surely worse")
@@ -113,10 +160,10 @@ def test_what_was_rolled_back_comes_back_by_hand_only(
     """The nightly flow finds the same file as the same version and judges it every night."""
     registry = ModelRegistry()
     for logit in (8.0, 7.0):
-        assert judge_and_promote.fn(good_version(logit), PromoteConfig(), tmp_path).promoted
+        assert judge_and_promote.fn(good_version(logit), tmp_path, Config()).promoted
     registry.rollback(["misses helmets"])
     for _night in range(2):
-        decision = judge_and_promote.fn("2", PromoteConfig(), tmp_path)
+        decision = judge_and_promote.fn("2", tmp_path, Config())
         assert not decision.promoted
         assert decision.reasons == (
             "version 2 was rolled back (misses helmets); promote it by hand if it is wanted again",
@@ -126,9 +173,7 @@ def test_what_was_rolled_back_comes_back_by_hand_only(
     assert champion.version == "1"
     assert len(registry.history()) == 3
     registry.promote("2", ["helmets are found after all"])
-    assert judge_and_promote.fn("2", PromoteConfig(), tmp_path).reasons == (
-        "version 2 is the champion already",
-    )
+    assert judge_and_promote.fn("2", tmp_path, Config()).reasons == ("version 2 is the champion already",)
 
 
 def test_a_rollback_that_broke_off_is_not_undone_either(
@@ -148,7 +193,7 @@ def test_a_rollback_that_broke_off_is_not_undone_either(
         patch.setattr(ledger, "append", die)
         with pytest.raises(ConnectionError):
             registry.rollback(["misses helmets"])
-    assert not judge_and_promote.fn("2", PromoteConfig(), tmp_path).promoted
+    assert not judge_and_promote.fn("2", tmp_path, Config()).promoted
 
 
 def test_what_a_person_declined_is_not_promoted_by_the_gate(
@@ -156,7 +201,7 @@ def test_what_a_person_declined_is_not_promoted_by_the_gate(
 ) -> None:
     registry = ModelRegistry()
     registry.record_decline(good_version(8.0), "by Ann: blurred faces are missed")
-    (reason,) = judge_and_promote.fn("1", PromoteConfig(), tmp_path).reasons
+    (reason,) = judge_and_promote.fn("1", tmp_path, Config()).reasons
     assert reason.startswith("version 1 was declined (by Ann: blurred faces are missed); promote it by hand")
     registry.promote("1")
     registry.record_decline("1", "by Bob")
@@ -169,8 +214,8 @@ def test_what_does_not_work_is_tried_once(client: MlflowClient, tmp_path: Path) 
     version = ModelRegistry().register_student(run_id, tmp_path / "broken.onnx", metrics=METRICS, tags={})
     ModelRegistry().record_file_score(version, METRICS["val/ap_mean"])
     with pytest.raises(ModelError, match="failed its smoke test"):
-        judge_and_promote.fn(version, PromoteConfig(), tmp_path)
+        judge_and_promote.fn(version, tmp_path, Config())
     num_entries = len(ModelRegistry().history())
-    (reason,) = judge_and_promote.fn(version, PromoteConfig(), tmp_path).reasons
+    (reason,) = judge_and_promote.fn(version, tmp_path, Config()).reasons
     assert reason.startswith("version 1 was withdrawn (failed its smoke test: ")
     assert len(ModelRegistry().history()) == num_entries
