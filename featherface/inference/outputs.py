@@ -100,7 +100,7 @@ class FilmCopies:
 
     def __init__(self, outputs: Outputs, name: str, rate: float, sources: Set[FileId]) -> None:
         self._outputs, self._name, self._rate, self._sources = outputs, name, rate, sources
-        self._films: dict[Callable[[Faces], RgbImage], tuple[Path, FilmWriter]] = {}
+        self._films: dict[Callable[[Faces], RgbImage], FilmWriter] = {}
 
     def write(self, frame: int, faces: Faces) -> None:
         """Add what is asked for of one frame.
@@ -110,29 +110,26 @@ class FilmCopies:
         """
         # With the first frame: a film that has none makes no folder.
         self._films = self._films or {
-            draw: (folder / self._name, FilmWriter(_made(folder) / self._name, self._rate))
+            draw: FilmWriter(_made(folder) / self._name, self._rate)
             for draw, folder in ((Faces.plot, self._outputs.marked), (Faces.blur, self._outputs.blurred))
             if folder is not None
         }
         self._outputs.write_crops(f"{Path(self._name).stem}-{frame}.jpg", faces, sources=self._sources)
-        for draw, (_, film) in self._films.items():
+        for draw, film in self._films.items():
             film.write(draw(faces))
 
     def close(self) -> None:
         """Give the films their names.
 
         Raises:
-            DataError: there is a folder of that name, or the like.
+            DataError: as of `FilmWriter.close`.
         """
-        for path, film in self._films.values():
-            try:
-                film.close()
-            except OSError as error:
-                raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+        for film in self._films.values():
+            film.close()
 
     def discard(self) -> None:
         """Leave nothing of the films that have no name yet."""
-        for _, film in self._films.values():
+        for film in self._films.values():
             film.discard()
 
 
