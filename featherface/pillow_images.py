@@ -33,6 +33,7 @@ _BROKEN += (struct.error, cv2.error)
 _MAX_16_BIT = 0xFFFF
 _STRIP_PIXELS = 4_000_000
 _EXIF_ORIENTATION = 0x0112
+_XMP = ("xmp", "XML:com.adobe.xmp")
 _TIFF_TILE_WH = (322, 323)
 _TIFF_TILE_PIXELS = 2048 * 2048
 _WARNINGS_LOCK = threading.Lock()
@@ -124,9 +125,20 @@ def _upright(image: Image.Image) -> Image.Image:
 
     # A broken EXIF block does not make the pixels unreadable. Asked first, as Pillow copies what is upright.
     with suppress(Exception):
-        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+        if _by_exif_alone(image).get(_EXIF_ORIENTATION, 1) != 1:
             return ImageOps.exif_transpose(image)
     return image
+
+
+def _by_exif_alone(image: Image.Image) -> Image.Exif:
+    """Without what Pillow takes from XMP where EXIF says nothing: JPEG files are read without XMP."""
+    if not any(key in image.info for key in _XMP):
+        return image.getexif()
+    from PIL import Image
+
+    bare = Image.new("1", (1, 1))
+    bare.info = {key: value for key, value in image.info.items() if key not in _XMP}
+    return bare.getexif()
 
 
 def _to_rgb(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:

@@ -8,7 +8,7 @@ import os
 import platform
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -55,7 +55,8 @@ class Books:
     """Where a task on whatever machine writes down what it did."""
 
     root: Path
-    tracking_uri: str
+    tracking_uri: str = field(repr=False)
+    """May hold a password."""
     parent_run_id: str | None
     data_version: str
 

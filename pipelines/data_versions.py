@@ -9,6 +9,7 @@ from pathlib import Path
 from featherface.config import load_config
 from featherface.errors import DataError, FeatherFaceError
 from featherface.stages.base import PARAMS_FILE
+from featherface.tracking.connection import shown
 from featherface.tracking.provenance import data_md5
 from pipelines import dvc_commands
 from pipelines.workspace_turn import workspace_turn
@@ -83,7 +84,8 @@ def _tell(root: Path, version: str, api_url: str) -> None:
             with get_client(sync_client=True, httpx_settings=settings) as client:
                 client.request("POST", "/events", json=[event.model_dump(mode="json")])
         except (HTTPError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
             raise NobodyToldError(
-                f"pushed version {version}, but the Prefect server at {api_url} cannot be reached "
-                f"({' '.join(str(error).split())}), so no retraining was started: push again when it is up"
+                f"pushed version {version}, but the Prefect server at {shown(api_url)} cannot be reached "
+                f"({shown(reason)}), so no retraining was started: push again when it is up"
             ) from error

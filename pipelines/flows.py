@@ -14,7 +14,7 @@ from prefect.states import Completed
 from featherface.config import load_config
 from featherface.stages import STAGES, names
 from featherface.stages.base import PARAMS_FILE, Workspace
-from featherface.tracking.connection import configure, patient_client
+from featherface.tracking.connection import configure, patient_client, shown
 from featherface.tracking.provenance import provenance_tags
 from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.runs import reap_runs, start_pipeline_run
@@ -115,5 +115,5 @@ def _publish(outcome: PipelineOutcome) -> None:
         key="mlflow-run",
         link=outcome.mlflow_link,
         link_text=f"MLflow run {outcome.mlflow_run_id}",
-        description=f"Recorded in `{outcome.tracking_uri}`; `make ui` shows a local one.",
+        description=f"Recorded in `{shown(outcome.tracking_uri)}`; `make ui` shows a local one.",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from featherface.stages.report import AP_ROWS, COST_ROWS
+from featherface.tracking.connection import shown
 from pipelines.gate import Decision
 
 HEADLINES = (*(name for name, _ in (*AP_ROWS, *COST_ROWS)), "val/nme", "val/nme_to_teacher")
@@ -50,7 +51,8 @@ class PipelineOutcome:
     @property
     def mlflow_link(self) -> str:
         """Address of the run in MLflow's web page: the server's, or that of `make ui` for a local file."""
-        server = self.tracking_uri if self.tracking_uri.startswith(("http://", "https://")) else LOCAL_UI
+        address = shown(self.tracking_uri)
+        server = address if address.startswith(("http://", "https://")) else LOCAL_UI
         return f"{server.rstrip('/')}/#/runs/{self.mlflow_run_id}"
 
     def table(self) -> str:
@@ -71,7 +73,7 @@ class PipelineOutcome:
             f"champion: version {self.champion_version}",
         ]
         lines += [f"  - {reason}" for reason in self.decision.reasons]
-        lines.append(f"MLflow: run {self.mlflow_run_id} at {self.tracking_uri}")
+        lines.append(f"MLflow: run {self.mlflow_run_id} at {shown(self.tracking_uri)}")
         return "\n".join(lines)
 
 

@@ -10,9 +10,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
-from featherface.config import load_config
+from featherface.config import Config, load_config, read_yaml
 from featherface.errors import DataError, ModelError
 from featherface.files import sha256_of
 from featherface.stages import names
@@ -69,7 +70,8 @@ def reproduce_version(version: str, *, root: Path, target: Path) -> Reproduction
         target: a new folder for code and workspace; what it needs stays there.
 
     Raises:
-        ModelError: the version was made with uncommitted changes, or its recipe was not kept.
+        ModelError: the version was made with uncommitted changes, or its recipe was not kept or names files
+            outside the workspace.
         DataError: the target is there already, or the commit is not in this repository.
         FeatherFaceError: the pipeline failed.
     """
@@ -121,6 +123,7 @@ def _lay_out(registry: ModelRegistry, registered: RegisteredVersion, root: Path,
     _fetch(registry, registered, PARAMS_FILE, workspace)
     _fetch(registry, registered, dvc_commands.DATA_FILE, workspace)
     config = load_config(workspace / PARAMS_FILE)
+    _refuse_ways_out(registered.version, config, read_yaml(workspace / dvc_commands.DATA_FILE))
     for name in (config.teacher.weights, config.distill.initial_weights):
         if name is not None:
             _fetch(registry, registered, name, workspace)
@@ -130,6 +133,29 @@ def _lay_out(registry: ModelRegistry, registered: RegisteredVersion, root: Path,
     if remotes.is_file():
         shutil.copyfile(remotes, workspace / ".dvc" / "config")
     dvc_commands.run_dvc(workspace, "cache", "dir", str(root / ".dvc" / "cache"))
+
+
+def _refuse_ways_out(version: str, config: Config, data_file: Mapping[str, Any]) -> None:
+    """See that a recipe, which somebody else may have registered, has us write in its workspace alone."""
+    outs = data_file.get("outs")
+    places = [
+        (PARAMS_FILE, "teacher.weights", config.teacher.weights),
+        (PARAMS_FILE, "distill.initial_weights", config.distill.initial_weights),
+        (PARAMS_FILE, "data.root", config.data.root),
+        (dvc_commands.DATA_FILE, "wdir", data_file.get("wdir")),
+        *(
+            (dvc_commands.DATA_FILE, "outs.path", out.get("path"))
+            for out in (outs if isinstance(outs, list) else ())
+            if isinstance(out, dict)
+        ),
+    ]
+    for file, key, value in places:
+        path = PurePath(str(value or ""))
+        if path.is_absolute() or ".." in path.parts:
+            raise ModelError(
+                f"version {version}: {key} of its {file} is '{value}', which is not inside the workspace; a "
+                "version is only made again where all its files are"
+            )
 
 
 def _fetch(registry: ModelRegistry, registered: RegisteredVersion, name: str, workspace: Path) -> None:

@@ -16,7 +16,7 @@ from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from prefect.states import Completed, Failed
 
-from featherface.config import load_config
+from featherface.config import Config, load_config
 from featherface.stages.base import PARAMS_FILE
 from featherface.stages.evaluate import evaluate_model_file
 from featherface.tracking.connection import configure
@@ -87,6 +87,15 @@ def reevaluate_champion(root: str = ".", max_ap_difference: float = 0.001) -> St
     """
     folder = Path(root).resolve()
     config = load_config(folder / PARAMS_FILE)
+    try:
+        # Data that change while they are looked at would be taken for a champion that changed.
+        with workspace_turn(folder):
+            return _judge_champion(folder, config, max_ap_difference)
+    except WorkspaceBusyError as error:
+        return Completed(name="Skipped", message=str(error))
+
+
+def _judge_champion(folder: Path, config: Config, max_ap_difference: float) -> State[Any]:
     configure(folder)
     champion = ModelRegistry().current_champion()
     if champion is None:

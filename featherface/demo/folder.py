@@ -22,8 +22,9 @@ from featherface.inference.loading import resolve_model, shipped_weights
 from featherface.inference.model_info import VARIANCES
 
 SETTINGS_FILE: Final = "model.json"
-"""What the page knows of its model; a folder that has it is a demo, and may be written again."""
+"""What the page knows of its model; a folder that has one of ours is a demo, and may be written again."""
 MODEL_FILE: Final = "model.onnx"
+_OUR_KEYS: Final = {"architecture", "strides", "min_sizes_px", "mean_bgr"}
 # A drawn scene of three people, so that there is something to look at before one has a photograph at hand.
 _SAMPLE_SEED, _SAMPLE_INDEX, _SAMPLE_HW = 77, 16, (720, 960)
 
@@ -56,8 +57,17 @@ def write_demo(out: Path, *, model: str | Path | None = None, runtime: Path | No
 def _refuse_foreign(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise OptionError(f"{out}: is a file; give a new folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / SETTINGS_FILE).is_file():
+    if out.is_dir() and any(out.iterdir()) and not _is_demo(out):
         raise OptionError(f"{out}: has other files in it; give a new or an empty folder, or an older demo")
+
+
+def _is_demo(folder: Path) -> bool:
+    """Whether the settings there are ours: models of TensorFlow.js have a file of that name as well."""
+    try:
+        settings = json.loads((folder / SETTINGS_FILE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(settings, dict) and settings.keys() >= _OUR_KEYS
 
 
 def _read_model(model: str | Path | None) -> bytes:

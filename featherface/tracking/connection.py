@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,10 +27,19 @@ _LOGGING_LEVEL = "MLFLOW_LOGGING_LEVEL"
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 PATIENCE = {_RETRIES: "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
+# What stands before the host. A password may hold a slash, except where the address is one of the web.
+_USER_PART = re.compile(r"\b(https?://)[^/?#\s]*@|\b((?!https?://)[\w+.-]+://)[^:/@\s]*(?::\S*)?@")
+_PASSWORD_KEY = re.compile(r"(\bpassword=)[^&\s]*")
+
 
 def tracking_uri(root: Path) -> str:
     """Address of the workspace's MLflow: `MLFLOW_TRACKING_URI`, else `<root>/mlflow.db`; opens nothing."""
     return os.environ.get(_TRACKING_URI) or f"sqlite:///{root.resolve() / DATABASE}"
+
+
+def shown(text: str) -> str:
+    """An address, or a text with addresses in it, as people may see it: without the users and passwords."""
+    return _PASSWORD_KEY.sub(r"\1***", _USER_PART.sub(r"\1\2", text))
 
 
 def configure(root: Path) -> str:
@@ -61,7 +71,7 @@ def configure(root: Path) -> str:
         _ensure_experiment(MlflowClient(uri), folder)
     except MlflowException as error:
         raise FeatherFaceError(
-            f"the tracking store {uri} cannot be used ({_first_line(error)}); "
+            f"the tracking store {shown(uri)} cannot be used ({shown(_first_line(error))}); "
             f"start its server, or unset {_TRACKING_URI} to keep runs in {root / DATABASE}"
         ) from error
     return uri
@@ -93,7 +103,7 @@ def experiment_id(client: MlflowClient) -> str:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         raise FeatherFaceError(
-            f"experiment '{EXPERIMENT}' does not exist in {client.tracking_uri}; configure() makes it"
+            f"experiment '{EXPERIMENT}' does not exist in {shown(client.tracking_uri)}; configure() makes it"
         )
     return str(experiment.experiment_id)
 

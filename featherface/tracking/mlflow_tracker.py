@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from featherface.tracking.connection import shown
 from featherface.tracking.tracker import flatten_params
 
 if TYPE_CHECKING:
@@ -149,7 +150,10 @@ class MlflowTracker:
         self.flush()
         if self.num_waiting:
             logger.error(
-                "run %s: %d notes never reached %s", self._run_id, self.num_waiting, self._client.tracking_uri
+                "run %s: %d notes never reached %s",
+                self._run_id,
+                self.num_waiting,
+                shown(self._client.tracking_uri),
             )
 
     def _log_bytes(self, content: bytes, name: str) -> None:
@@ -195,11 +199,13 @@ class MlflowTracker:
             action()
         except Exception as error:  # noqa: BLE001 - stores fail in their own ways (SQL, HTTP, S3): none may stop a training
             if _is_refusal(error):
-                logger.error("run %s: %s were refused: %s", self._run_id, what, error)
+                logger.error("run %s: %s were refused: %s", self._run_id, what, shown(str(error)))
                 return True
             if self._failed_at_s is None:
                 logger.warning(
-                    "run %s: the tracking store fails (%s); notes wait for it", self._run_id, error
+                    "run %s: the tracking store fails (%s); notes wait for it",
+                    self._run_id,
+                    shown(str(error)),
                 )
             self._failed_at_s = self._clock()
             return False

@@ -16,7 +16,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 
 from featherface.errors import FeatherFaceError
-from featherface.tracking.connection import experiment_id
+from featherface.tracking.connection import experiment_id, shown
 from featherface.tracking.mlflow_tracker import MlflowTracker
 from featherface.tracking.provenance import GIT_SHA, UNKNOWN
 
@@ -182,7 +182,9 @@ def _open_run(
     try:
         run = _start(client, name, tags, resume_run_id)
     except MlflowException as error:
-        raise FeatherFaceError(f"no run can be opened in {client.tracking_uri}: {error}") from error
+        raise FeatherFaceError(
+            f"no run can be opened in {shown(client.tracking_uri)}: {shown(str(error))}"
+        ) from error
     tracker = MlflowTracker(client, run.info.run_id)
     status = "FAILED"
     try:
@@ -205,7 +207,9 @@ def _start(client: MlflowClient, name: str, tags: Mapping[str, str], resume_run_
         if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
             raise
         # The training goes on from its checkpoint all the same: only its first notes are lost.
-        logger.warning("run %s is not in %s: going on in a new run", resume_run_id, client.tracking_uri)
+        logger.warning(
+            "run %s is not in %s: going on in a new run", resume_run_id, shown(client.tracking_uri)
+        )
         return _create(client, name, tags)
 
 

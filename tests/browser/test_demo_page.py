@@ -252,6 +252,75 @@ def test_the_camera_shows_faces_as_in_a_mirror_and_stops(demo: Demo) -> None:
     assert demo.page.inner_text("#camera") == "Camera"
 
 
+def count_cameras(demo: Demo, *, asked: int, left: int) -> int:
+    """How many cameras are on, once so many were opened and others switched off, or after 5 seconds."""
+    found: int = demo.page.evaluate(
+        """async ([asked, left]) => {
+            const on = () => window.cameras.filter((stream) => stream.active).length;
+            for (let turn = 0; turn < 100 && (window.cameras.length < asked || on() > left); turn += 1) {
+                await new Promise((resolve) => setTimeout(resolve, 50));
+            }
+            return on();
+        }""",
+        [asked, left],
+    )
+    return found
+
+
+@pytest.fixture
+def asking_demo(demo: Demo) -> Demo:
+    """A page whose browser asks before it opens the camera; `allow()` is the answer, `cameras` are open."""
+    demo.page.evaluate(
+        """() => {
+            const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            const allowed = new Promise((resolve) => { window.allow = resolve; });
+            window.cameras = [];
+            navigator.mediaDevices.getUserMedia = async (wish) => {
+                await allowed;
+                const stream = await open(wish);
+                window.cameras.push(stream);
+                return stream;
+            };
+        }"""
+    )
+    return demo
+
+
+def test_a_camera_that_was_asked_for_twice_is_one_and_stops(asking_demo: Demo) -> None:
+    page = asking_demo.page
+    page.click("#camera")
+    page.click("#camera")
+    page.evaluate("window.allow()")
+    assert asking_demo.faces("camera.jpg")["width"] == 640
+    assert count_cameras(asking_demo, asked=2, left=1) == 1
+    page.click("#camera")
+    assert count_cameras(asking_demo, asked=2, left=0) == 0
+    assert page.inner_text("#camera") == "Camera"
+
+
+def test_a_camera_that_is_allowed_after_a_picture_was_chosen_stays_off(asking_demo: Demo) -> None:
+    page = asking_demo.page
+    page.click("#camera")
+    page.click("#sample")
+    asking_demo.faces("sample.jpg")
+    page.evaluate("window.allow()")
+    assert count_cameras(asking_demo, asked=1, left=0) == 0
+    assert page.inner_text("#camera") == "Camera"
+    assert "sample.jpg" in page.text_content("#numbers")
+
+
+def test_a_camera_that_cannot_be_shown_is_switched_off(asking_demo: Demo) -> None:
+    page = asking_demo.page
+    page.evaluate(
+        "() => { HTMLMediaElement.prototype.play = "
+        "async () => { throw new DOMException('no', 'AbortError') } }"
+    )
+    page.click("#camera")
+    page.evaluate("window.allow()")
+    page.wait_for_selector('#message:has-text("The camera cannot be used: no")')
+    assert count_cameras(asking_demo, asked=1, left=0) == 0
+
+
 def test_a_camera_that_is_refused_is_explained(demo: Demo) -> None:
     demo.page.evaluate(
         "() => { navigator.mediaDevices.getUserMedia = "

@@ -21,6 +21,7 @@ from featherface.claims.ledger import (
 from featherface.claims.report import plot, to_markdown
 from featherface.claims.statistics import Estimate, Score, estimate
 from featherface.errors import ConfigError
+from pipelines.claims import Books
 
 LEDGER = Path(__file__).resolve().parents[2] / "claims.yaml"
 NUM_DRAWS = 200
@@ -230,3 +231,8 @@ def test_claims_about_finished_networks_are_judged_by_images_alone() -> None:
 def test_levels(low: float, high: float, verdict: str) -> None:
     claim = ModelClaim(claim="87 %", where="line 1", points=87, model="teacher")
     assert judge_level("a", claim, Estimate((low + high) / 2, low, high, 1.0, 0.0, 1)).verdict == verdict
+
+
+def test_where_a_task_notes_what_it_did_is_told_without_its_password(tmp_path: Path) -> None:
+    books = Books(tmp_path, "http://admin:hunter2@127.0.0.1:5000", None, "unknown")
+    assert "hunter2" not in repr(books)

@@ -167,6 +167,19 @@ def test_a_demo_is_replaced_and_anything_else_left_alone(demo: Path, package: Pa
         write_demo(tmp_path / "notes.txt", runtime=package)
 
 
+@pytest.mark.parametrize(
+    "settings", ['{"format": "layers-model", "modelTopology": {}}', "[]", "no JSON", '{"strides": [8]}']
+)
+def test_a_folder_with_a_model_of_others_is_left_alone(settings: str, package: Path, tmp_path: Path) -> None:
+    model = tmp_path / "tfjs"
+    model.mkdir()
+    (model / "model.json").write_text(settings, encoding="utf-8")
+    with pytest.raises(OptionError, match="tfjs: has other files in it; give a new or an empty folder"):
+        write_demo(model, runtime=package)
+    assert [path.name for path in model.iterdir()] == ["model.json"]
+    assert (model / "model.json").read_text(encoding="utf-8") == settings
+
+
 def test_a_model_for_torch_is_refused_before_anything_is_written(tmp_path: Path, package: Path) -> None:
     with pytest.raises(ModelError, match=r"a browser runs .onnx files, got '.safetensors'"):
         write_demo(tmp_path / "out", model="student.safetensors", runtime=package)

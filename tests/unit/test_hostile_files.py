@@ -13,11 +13,13 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hostile_files import black_png, bombs, broken, encode, jpeg_that_says, png_chunk
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from featherface import FaceDetector
 from featherface.cli import main
@@ -25,6 +27,7 @@ from featherface.errors import DataError, ImageDecodeError
 from featherface.imaging import decode_image, read_image
 from featherface.inference.batch import detect_files, expand_sources
 from featherface.inference.results import Faces
+from featherface.pillow_images import rgb_of_pillow
 
 MIB = 2**20
 # Of what an accepted file is compared with: other colors and codecs move a box a little.
@@ -264,6 +267,25 @@ def test_a_turned_photograph_gives_boxes_of_the_upright_one(
             faces = detector(source)
             assert (faces.width, faces.height) == photograph.size
             assert overlap(faces.boxes[0], expected.boxes[0]) > LEAST_OVERLAP
+
+
+@pytest.mark.parametrize("exif_orientation", [None, 1, 3])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+def test_orientation_is_read_from_exif_alone(image_format: str, exif_orientation: int | None) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    stored = np.zeros((40, 60, 3), dtype=np.uint8)
+    stored[:20] = 255
+    options: dict[str, Any] = {"xmp": xmp}
+    if image_format == "PNG":
+        options = {"pnginfo": PngInfo()}
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+    if exif_orientation is not None:
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = exif_orientation
+    data = encode(Image.fromarray(stored), image_format, **options)
+    upright = stored[::-1] if exif_orientation == 3 else stored
+    for pixels in (decode_image(data, "x"), rgb_of_pillow(Image.open(io.BytesIO(data)), "x")):
+        np.testing.assert_allclose(pixels.astype(int), upright, atol=9)
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (1, 5000), (5000, 1), (3, 40_000), (40_000, 3)])

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from featherface.errors import FeatherFaceError
-from featherface.tracking.connection import configure, experiment_id, tracking_uri
+from featherface.tracking.connection import configure, experiment_id, shown, tracking_uri
 from featherface.tracking.mlflow_tracker import MlflowTracker
 from featherface.tracking.runs import (
     PROCESS,
@@ -120,6 +120,49 @@ def test_a_store_that_cannot_be_used_is_refused_in_one_line(
         FeatherFaceError, match=r"http://127\.0\.0\.1:9 cannot be used.*unset MLFLOW_TRACKING_URI"
     ):
         configure(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("http://admin:hunter2@127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("https://hunter2@mlflow.example.org/x@y", "https://mlflow.example.org/x@y"),
+        (
+            "http://127.0.0.1:5000/models/featherface@champion",
+            "http://127.0.0.1:5000/models/featherface@champion",
+        ),
+        ("postgresql+psycopg://me:hun/te@r2@db/mlflow", "postgresql+psycopg://db/mlflow"),
+        (
+            "postgresql://db/mlflow?user=me&password=hunter2&a=b",
+            "postgresql://db/mlflow?user=me&password=***&a=b",
+        ),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("s3://bucket/a:b@c", "s3://bucket/a:b@c"),
+        ("GET 'http://a:hunter2@b:1/c' and http://a:hunter2@d", "GET 'http://b:1/c' and http://d"),
+    ],
+)
+def test_addresses_are_shown_without_users_and_passwords(address: str, expected: str) -> None:
+    assert shown(address) == expected
+
+
+def test_no_password_is_shown_when_a_store_cannot_be_used(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://admin:hunter2@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(FeatherFaceError, match=r"http://127\.0\.0\.1:9 cannot be used") as unusable:
+        configure(tmp_path)
+    away = MlflowClient("http://admin:hunter2@127.0.0.1:9")
+    with (
+        pytest.raises(FeatherFaceError, match="no run can be opened") as unopened,
+        start_stage_run("distill", client=away),
+    ):
+        pass
+    tracker = MlflowTracker(away, "0" * 32)
+    tracker.log_metrics({"a": 1.0})
+    tracker.close()
+    assert "1 notes never reached http://127.0.0.1:9" in caplog.text
+    assert "hunter2" not in f"{unusable.value} {unopened.value} {caplog.text}"
 
 
 def test_a_stage_run_keeps_every_kind_of_note(client: MlflowClient, tmp_path: Path) -> None:

@@ -24,14 +24,17 @@ export async function openCamera(facing) {
   }
   const video = document.createElement("video");
   Object.assign(video, { srcObject: stream, muted: true, playsInline: true });
-  await video.play();
-  return {
-    frame: () => grab(video, facing === "user"),
-    stop() {
-      for (const track of stream.getTracks()) track.stop();
-      video.srcObject = null;
-    },
+  const stop = () => {
+    for (const track of stream.getTracks()) track.stop();
+    video.srcObject = null;
   };
+  try {
+    await video.play();
+  } catch (error) {
+    stop();
+    throw new Error(explain(error));
+  }
+  return { frame: () => grab(video, facing === "user"), stop };
 }
 
 function grab(video, isMirrored) {

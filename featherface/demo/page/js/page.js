@@ -16,6 +16,8 @@ const detector = startDetector();
 let shown = null;
 let camera = null;
 let facing = "user";
+/** Counts what was asked of the camera: one that opens after something newer was asked for is switched off. */
+let cameraTurn = 0;
 /** Counts what was asked for: an answer that comes when something newer was asked for is thrown away. */
 let turn = 0;
 
@@ -72,12 +74,17 @@ async function takeSample() {
 
 async function startCamera() {
   stopCamera();
+  const wanted = cameraTurn;
   const mine = await openCamera(facing);
+  if (wanted !== cameraTurn) {
+    mine.stop();
+    return;
+  }
   camera = mine;
   showCameraState();
   byId("busy").hidden = true;
   const cameras = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
-  byId("turn").hidden = cameras.length < 2;
+  if (camera === mine) byId("turn").hidden = cameras.length < 2;
   while (camera === mine) {
     await look(() => openFrame(mine));
     await new Promise(requestAnimationFrame);
@@ -91,6 +98,7 @@ async function openFrame(from) {
 }
 
 function stopCamera() {
+  cameraTurn += 1;
   camera?.stop();
   camera = null;
   showCameraState();
