@@ -99,7 +99,7 @@ def s3_client(team: Team) -> BaseClient:
 
 
 def _lay_out(team: Team, folder: Path) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = team.settings
     identity = str(uuid.uuid4())
     (folder / "ceph.conf").write_text(

@@ -66,6 +66,9 @@ def prefect_server(team: Team) -> Service:
             "PREFECT_SERVER_UI_API_URL": f"{team.prefect_url}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_METRICS_ENABLED": "true",  # for Prometheus, at /api/metrics
+            # It asks for no password: a page of somebody else's in a browser here must not start code.
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{team.prefect_url},http://localhost:{settings.prefect_port}",
+            "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         },
     )  # fmt: skip
 

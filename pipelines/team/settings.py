@@ -18,6 +18,7 @@ from featherface.files import write_atomically
 SETTINGS_FILE = "team.yaml"
 SECRETS_FILE = "secrets.yaml"
 ENVIRONMENT_FILE = "env.sh"
+RUN_FOLDER = "run"
 REGION = "us-east-1"
 MLFLOW_BUCKET = "mlflow"
 DVC_BUCKET = "dvc"
@@ -113,6 +114,8 @@ class Team:
 def open_team(folder: Path, changes: dict[str, object] | None = None) -> Team:
     """Read the settings of a team folder; a new one gets the defaults, the changes and fresh passwords.
 
+    No other account can look into the folder afterwards.
+
     Args:
         folder: where all state is kept.
         changes: settings to use from now on.
@@ -123,6 +126,7 @@ def open_team(folder: Path, changes: dict[str, object] | None = None) -> Team:
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    _close_to_others(folder)
     path = folder / SETTINGS_FILE
     content = read_yaml(path) if path.exists() else {}
     settings = validated(TeamSettings, content | (changes or {}), str(path))
@@ -133,6 +137,15 @@ def open_team(folder: Path, changes: dict[str, object] | None = None) -> Team:
         "".join(f"export {name}={shlex.quote(value)}\n" for name, value in team.client_environment.items()),
     )
     return team
+
+
+def _close_to_others(folder: Path) -> None:
+    """Keep the other accounts of the machine out of all state, new or old."""
+    # Where root runs PostgreSQL, its account has a folder of its own in there, and must get to it.
+    folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    for name in (RUN_FOLDER, "s3", "prefect"):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name).chmod(0o700)
 
 
 def _passwords(path: Path) -> Passwords:

@@ -12,7 +12,7 @@ from pipelines.team.deploying import deploy
 from pipelines.team.postgres import make_databases, postgres
 from pipelines.team.servers import mlflow_server, prefect_server, prefect_worker
 from pipelines.team.services import running, start, stop
-from pipelines.team.settings import Team, open_team
+from pipelines.team.settings import RUN_FOLDER, Team, open_team
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def up(folder: Path, changes: dict[str, object] | None = None) -> Team:
         FeatherFaceError: a program is not installed, or a service does not start. Those before it stay up.
     """
     team = open_team(folder, changes)
-    state = team.path("run")
+    state = team.path(RUN_FOLDER)
     steps: tuple[tuple[str, Callable[[], bool]], ...] = (
         ("PostgreSQL", lambda: _postgres(team, state)),
         ("S3 store", lambda: s3.start_s3(team, state)),
@@ -50,7 +50,7 @@ def up(folder: Path, changes: dict[str, object] | None = None) -> Team:
 
 def down(folder: Path) -> list[str]:
     """Stop what runs, the last started first; the state stays. Returns the names of the stopped ones."""
-    state = folder.resolve() / "run"
+    state = folder.resolve() / RUN_FOLDER
     return [
         name for name in reversed(_ORDER) if stop(name, state, how=_STOP_SIGNALS.get(name, signal.SIGTERM))
     ]
@@ -58,7 +58,7 @@ def down(folder: Path) -> list[str]:
 
 def status(folder: Path) -> Iterator[tuple[str, int | None]]:
     """Name and process of each service; None for one that does not run."""
-    state = folder.resolve() / "run"
+    state = folder.resolve() / RUN_FOLDER
     for name in _ORDER:
         process = running(name, state)
         yield name, None if process is None else process.pid

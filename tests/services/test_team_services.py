@@ -137,6 +137,16 @@ def test_only_this_machine_can_reach_the_services(team: Team) -> None:
     assert listening == {"127.0.0.1"}
 
 
+def test_pages_of_others_cannot_start_code(team: Team) -> None:
+    """Prefect asks for no password; a browser on this machine can reach it."""
+    flow, stranger = f"{team.prefect_url}/api/flows/", {"Origin": "http://stranger.example"}
+    assert httpx.post(flow, content=b'{"name": "theirs"}', headers=stranger, timeout=20).status_code == 403
+    token = httpx.get(f"{team.prefect_url}/api/csrf-token?client=x", headers=stranger, timeout=20)
+    assert "access-control-allow-origin" not in token.headers
+    own = httpx.get(f"{team.prefect_url}/api/health", headers={"Origin": team.prefect_url}, timeout=20)
+    assert own.headers["access-control-allow-origin"] == team.prefect_url
+
+
 def test_prometheus_can_ask_for_numbers(team: Team) -> None:
     answer = httpx.get(f"{team.prefect_url}/api/metrics", timeout=20)
     assert answer.status_code == 200

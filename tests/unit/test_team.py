@@ -143,6 +143,21 @@ def test_settings_are_kept_and_passwords_stay_private(tmp_path: Path) -> None:
     assert dict(status(tmp_path / "team"))["worker"] is None
 
 
+def test_no_other_account_looks_into_the_state_new_or_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = tmp_path / "team"
+    for folder in (team / "s3", team / "run"):
+        folder.mkdir(parents=True)
+        folder.chmod(0o755)
+    for account, expected in ((1000, 0o700), (0, 0o711)):  # PostgreSQL's account passes through that of root
+        monkeypatch.setattr("os.geteuid", lambda account=account: account)
+        open_team(team)
+        assert stat.S_IMODE(team.stat().st_mode) == expected
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in team.iterdir() if path.is_dir()}
+        assert modes == dict.fromkeys(("s3", "run", "prefect"), 0o700)
+
+
 def test_on_a_full_disk_the_settings_stay_what_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
