@@ -16,7 +16,7 @@ from featherface.data.widerface import open_widerface
 from featherface.errors import ModelError
 from featherface.evaluation.predictions import save_archive
 from featherface.evaluation.widerface import image_key
-from featherface.tracking import ledger
+from featherface.tracking import ledger, moves
 from featherface.tracking.connection import experiment_id
 from featherface.tracking.provenance import DATA_MD5
 from featherface.tracking.registry import ModelRegistry
@@ -145,7 +145,7 @@ def test_a_rollback_that_broke_off_is_not_undone_either(
         raise ConnectionError("the machine is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "append", die)
+        patch.setattr(ledger, "write", die)
         with pytest.raises(ConnectionError):
             registry.rollback(["misses helmets"])
     assert not judge_and_promote.fn("2", PromoteConfig(), tmp_path).promoted
@@ -174,3 +174,38 @@ def test_what_does_not_work_is_tried_once(client: MlflowClient, tmp_path: Path) 
     (reason,) = judge_and_promote.fn(version, PromoteConfig(), tmp_path).reasons
     assert reason.startswith("version 1 was withdrawn (failed its smoke test: ")
     assert len(ModelRegistry().history()) == num_entries
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_the_next_night_finishes_a_promotion_that_was_killed(
+    client: MlflowClient,
+    good_version: Callable[[float], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    works: bool,
+) -> None:
+    registry = ModelRegistry()
+    registry.promote(good_version(8.0))
+    version = good_version(7.0)
+
+    def die(*_: object, **__: object) -> None:
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "write", die)
+        with pytest.raises(SystemExit):
+            judge_and_promote.fn(version, PromoteConfig(), tmp_path)
+    if works:
+        (reason,) = judge_and_promote.fn(version, PromoteConfig(), tmp_path).reasons
+        assert reason == "version 2 is the champion already; its promotion, which broke off, is finished"
+        assert registry.history()[-1].reasons == registry.get(version).reasons
+        assert registry.history()[-1].reasons[0].startswith("mean AP 0.9000 reaches")
+        return
+
+    def fail(_: Path) -> None:
+        raise ModelError("it answers nonsense")
+
+    monkeypatch.setattr(moves, "smoke_test", fail)
+    with pytest.raises(ModelError, match="nonsense; version 1 is the champion again"):
+        judge_and_promote.fn(version, PromoteConfig(), tmp_path)
+    assert not judge_and_promote.fn(version, PromoteConfig(), tmp_path).promoted
