@@ -98,6 +98,7 @@ class ModelRegistry:
 
         Raises:
             ModelError: there is no such version.
+            MlflowException: the store does not answer; so does an OSError, for artifacts.
         """
         return fetch_extra(self._client, self._store.find(version), name)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlflow import MlflowClient
+from mlflow import MlflowClient, artifacts
 from test_registry import write_detector
 
 from featherface.config import PromoteConfig
@@ -78,6 +78,26 @@ def test_the_difference_is_measured_on_the_images_that_both_saw(
     other = registry.get(add_version(client, data_root, tmp_path / "c", share=1.0, data_md5="e.dir"))
     assert paired_difference(registry, half, other, data_root) is None, "other data"
     assert paired_difference(registry, half, None, data_root) is None, "no champion"
+
+
+def test_a_store_that_is_away_is_not_taken_for_one_without_predictions(
+    client: MlflowClient, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a worse model would be promoted in the minute in which nobody can compare."""
+    registry = ModelRegistry()
+    version = registry.get(add_version(client, data_root, tmp_path / "a", share=1.0))
+    assert registry.fetch_extra(version.version, "nothing.npz") is None
+    outside = client.create_model_version("featherface", source=(tmp_path / "none").as_uri())
+    assert registry.fetch_extra(str(outside.version), PREDICTIONS_FILE) is None
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("the store is away")
+
+    for call in ("list_artifacts", "download_artifacts"):
+        with monkeypatch.context() as patch:
+            patch.setattr(artifacts, call, fail)
+            with pytest.raises(OSError, match="the store is away"):
+                paired_difference(registry, version, version, data_root)
 
 
 def test_a_challenger_that_found_less_is_rejected_although_its_numbers_are_equal(
