@@ -8,9 +8,10 @@ shows beside the copy in the artifact store, see `ledger_copy`.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
+import os
+import pwd
 import socket
 import uuid
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -155,11 +156,15 @@ def next_entry(
 
 
 def actor() -> str:
-    """Who acts: user and machine."""
+    """Who acts: user and machine.
+
+    Anybody can set the environment's name of the user: it counts only where the system has none, as it may
+    be in a container.
+    """
     try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container may run as a user without a name
-        user = "unknown"
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = os.environ.get("LOGNAME") or os.environ.get("USER") or "unknown"
     return f"{user}@{socket.gethostname()}"
 
 

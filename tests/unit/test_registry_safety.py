@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from mlflow.artifacts import download_artifacts
 from onnx import TensorProto, helper
 from test_registry import write_detector
 
+from featherface.cli import main
 from featherface.errors import ModelError
 from featherface.tracking import ledger, ledger_copy, moves, turns
 from featherface.tracking.connection import experiment_id
@@ -592,3 +594,26 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(
     assert answers == ["told", "won"], f"after {time.monotonic() - started:.1f} s"
     assert [entry.action for entry in registry.history()] == ["promote", "promote"]
     assert registry.check_history() == []
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a user of the system", "a container's user"])
+def test_who_acts_is_the_user_of_the_process(monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+    monkeypatch.setenv("LOGNAME", "the-boss")
+    if not known:
+        monkeypatch.setattr(os, "geteuid", lambda: 2**31 - 7)
+    user = ledger.actor().partition("@")[0]
+    assert user == (pwd.getpwuid(os.getuid()).pw_name if known else "the-boss")
+
+
+def test_no_reason_forges_a_line_of_the_history(
+    registry: ModelRegistry,
+    add_version: Callable[[], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    registry.promote(add_version(), ["x\n2020-01-01T00:00:00Z  promote   9 -> 9  forged \x1b[2Jhidden"])
+    with pytest.raises(SystemExit) as left:
+        main(["registry", "history", "--root", str(tmp_path)])
+    assert left.value.code == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(r"x\n2020-01-01T00:00:00Z  promote   9 -> 9  forged \x1b[2Jhidden")
