@@ -100,8 +100,6 @@ def reap(root: ROOT = Path()) -> None:
 
 
 def _registry(root: Path) -> ModelRegistry:
-    from featherface.tracking.connection import configure
-    from featherface.tracking.registry import ModelRegistry
+    from featherface.tracking.registry import open_registry
 
-    configure(root.resolve())
-    return ModelRegistry()
+    return open_registry(root)

@@ -617,3 +617,28 @@ def test_no_reason_forges_a_line_of_the_history(
     assert left.value.code == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith(r"x\n2020-01-01T00:00:00Z  promote   9 -> 9  forged \x1b[2Jhidden")
+
+
+@pytest.mark.parametrize("command", ["list", "history", "reap", "rollback"])
+@pytest.mark.parametrize("kind", ["nothing", "file", "garbage"])
+def test_where_no_registry_is_none_is_made(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    command: str,
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root = tmp_path / "typo"
+    if kind == "file":
+        root.write_text("a file")
+    elif kind == "garbage":
+        root.mkdir()
+        (root / "mlflow.db").write_text("garbage" * 100)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit) as left:
+        main(["registry", command, "--root", str(root)])
+    (line,) = capsys.readouterr().err.splitlines()
+    words = "is no SQLite database" if kind == "garbage" else "no registry at"
+    assert (left.value.code, words in line) == (2, True), line
+    assert sorted(tmp_path.rglob("*")) == before
