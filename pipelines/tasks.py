@@ -28,6 +28,8 @@ from featherface.tracking.versions import (
     DECLINED,
     FILE_MEAN_AP,
     MODEL_NAME,
+    PENDING,
+    PROMOTED,
     ROLLED_BACK,
     WITHDRAWN,
     RegisteredVersion,
@@ -162,24 +164,36 @@ def judge_and_promote(version: str, root: Path, config: Config) -> Decision:
     """
     registry = ModelRegistry()
     while True:
-        champion = registry.current_champion()
-        challenger = registry.get(version)
-        if challenger.status in _VERDICTS:
-            # It keeps that status: noted as rejected, it would be judged and promoted the next time.
-            return Decision(promoted=False, reasons=(_earlier_verdict(challenger),))
-        if champion is not None and champion.version == version:
-            return Decision(promoted=True, reasons=(f"version {version} is the champion already",))
-        decision = _compare(registry, challenger, champion, root, config)
-        if not decision.promoted:
-            registry.record_rejection(version, decision.reasons)
-            return decision
         try:
-            registry.promote(
-                version, decision.reasons, judged_against=champion.version if champion is not None else None
-            )
+            return _judge_once(registry, version, root, config)
         except ChampionChangedError:
             continue  # another promotion was faster: judge against its champion
-        return decision
+
+
+def _judge_once(registry: ModelRegistry, version: str, root: Path, config: Config) -> Decision:
+    champion, challenger = registry.current_champion(), registry.get(version)
+    if challenger.status in _VERDICTS:
+        # It keeps that status: noted as rejected, it would be judged and promoted the next time.
+        return Decision(promoted=False, reasons=(_earlier_verdict(challenger),))
+    if champion is not None and champion.version == version:
+        return _confirm_champion(registry, champion)
+    decision = _compare(registry, challenger, champion, root, config)
+    if decision.promoted:
+        judged_against = champion.version if champion is not None else None
+        registry.promote(version, decision.reasons, judged_against=judged_against)
+    else:
+        registry.record_rejection(version, decision.reasons)
+    return decision
+
+
+def _confirm_champion(registry: ModelRegistry, champion: RegisteredVersion) -> Decision:
+    """Finish a promotion that broke off after the alias was moved; its reasons are on the version."""
+    already = f"version {champion.version} is the champion already"
+    if champion.status == PROMOTED:
+        return Decision(promoted=True, reasons=(already,))
+    reasons = champion.reasons if champion.status == PENDING else ()
+    registry.promote(champion.version, reasons or (already,), judged_against=champion.version)
+    return Decision(promoted=True, reasons=(f"{already}; its promotion, which broke off, is finished",))
 
 
 def _compare(

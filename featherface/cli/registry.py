@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featherface.cli.flows import find_flow
+from featherface.cli.printing import printable
 
 if TYPE_CHECKING:
     from featherface.tracking.registry import ModelRegistry
@@ -28,7 +29,7 @@ def list_versions(root: ROOT = Path()) -> None:
     for each in versions:
         mean_ap = each.metrics.get("val/ap_mean")
         shown = "-" if mean_ap is None else f"{100 * mean_ap:.2f}"
-        typer.echo(f"{each.version:<9}{shown:>8}  {each.status:<12}{', '.join(each.aliases)}")
+        typer.echo(printable(f"{each.version:<9}{shown:>8}  {each.status:<12}{', '.join(each.aliases)}"))
     if not versions:
         typer.echo("no version yet: `featherface pipeline` registers one")
 
@@ -53,11 +54,12 @@ def history(root: ROOT = Path()) -> None:
     for entry in registry.history():
         reasons = "; ".join(entry.reasons)
         ap = "-" if entry.mean_ap is None else f"{100 * entry.mean_ap:.2f}"
-        moved = f"{entry.previous or '-'} -> {entry.version}"
-        typer.echo(f"{entry.at[:19]}Z  {entry.action:<9} {moved:<9} mean AP {ap:<6} {entry.actor}  {reasons}")
+        moved = f"{entry.previous or '-'} -> {entry.version or '-'}"
+        line = f"{entry.at[:19]}Z  {entry.action:<9} {moved:<9} mean AP {ap:<6} {entry.actor}  {reasons}"
+        typer.echo(printable(line))
     problems = registry.check_history()
     for problem in problems:
-        typer.echo(f"error: {problem}", err=True)
+        typer.echo(printable(f"error: {problem}"), err=True)
     if problems:
         raise typer.Exit(1)
 
@@ -68,7 +70,7 @@ def lineage(version: VERSION, root: ROOT = Path()) -> None:
     from featherface.tracking.lineage import trace
 
     for label, value in trace(_registry(root).get(version)):
-        typer.echo(f"{label:<20} {value}")
+        typer.echo(printable(f"{label:<20} {value}"))
 
 
 @app.command(short_help="Make a version again, and compare.")
@@ -98,8 +100,6 @@ def reap(root: ROOT = Path()) -> None:
 
 
 def _registry(root: Path) -> ModelRegistry:
-    from featherface.tracking.connection import configure
-    from featherface.tracking.registry import ModelRegistry
+    from featherface.tracking.registry import open_registry
 
-    configure(root.resolve())
-    return ModelRegistry()
+    return open_registry(root)

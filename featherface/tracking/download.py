@@ -59,16 +59,26 @@ def download_model(uri: str, *, root: Path = Path()) -> Path:
 def fetch_extra(client: MlflowClient, version: ModelVersion, name: str) -> Path | None:
     """A file that was kept beside the model of a version, on this machine; None if there is none.
 
+    None is said only where the store answers and has no such file: one that is away may have it.
+
     Args:
         client: of the store that has it.
         version: as this client found it.
         name: of the file.
+
+    Raises:
+        MlflowException: the store does not answer; so does an OSError, for artifacts.
     """
     try:
         folder = client.get_model_version_download_uri(version.name, version.version)
-        return Path(artifacts.download_artifacts(f"{folder}/{name}", tracking_uri=client.tracking_uri))
-    except (MlflowException, OSError):  # a version from outside has nothing beside it, or nothing at all
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None  # the logged model behind the version was deleted
+    files = artifacts.list_artifacts(artifact_uri=folder, tracking_uri=client.tracking_uri)
+    if name not in {Path(file.path).name for file in files}:
         return None
+    return Path(artifacts.download_artifacts(f"{folder}/{name}", tracking_uri=client.tracking_uri))
 
 
 def fetch_version(client: MlflowClient, version: ModelVersion, *, what: str) -> Path:

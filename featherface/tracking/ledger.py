@@ -8,13 +8,14 @@ shows beside the copy in the artifact store, see `ledger_copy`.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
+import os
+import pwd
 import socket
 import uuid
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from itertools import pairwise
 from typing import ClassVar, Literal
@@ -23,6 +24,8 @@ from mlflow import MlflowClient
 from pydantic import ConfigDict, TypeAdapter
 
 PREFIX = "ledger/"
+LONGEST = 5000
+"""Characters that MLflow's tables hold of a tag of a model, where a database counts them."""
 
 Action = Literal["promote", "rollback", "observe", "withdraw"]
 
@@ -37,9 +40,9 @@ class LedgerEntry:
     """UTC, ISO 8601 with microseconds: sorts as text."""
     action: Action
     """`observe`: the alias was found where the ledger has it not: moved by hand, or a promotion broke off.
-    `withdraw`: the new champion failed its smoke test, and the old one took its place again."""
+    `withdraw`: the new champion failed its smoke test, and the old one, if any, took its place again."""
     version: str
-    """The champion from then on."""
+    """The champion from then on; empty: none."""
     previous: str | None
     """The champion until then."""
     reasons: tuple[str, ...] = ()
@@ -99,9 +102,20 @@ def read_ledger(tags: Mapping[str, str]) -> tuple[list[LedgerEntry], list[str]]:
     return entries, problems
 
 
-def append(
-    client: MlflowClient,
-    name: str,
+def write(client: MlflowClient, name: str, entry: LedgerEntry) -> None:
+    """Add an entry; the caller sees to it that nobody else does so at the same time.
+
+    Args:
+        client: where.
+        name: the registered model.
+        entry: as `next_entry` made it.
+    """
+    # A key of its own, whatever the clocks of two machines say.
+    key = f"{PREFIX}{entry.at.replace('+00:00', 'Z')}-{uuid.uuid4().hex[:6]}"
+    client.set_registered_model_tag(name, key, to_json(entry))
+
+
+def next_entry(
     action: Action,
     *,
     version: str,
@@ -111,13 +125,11 @@ def append(
     mean_ap: float | None = None,
     after: Sequence[LedgerEntry] = (),
 ) -> LedgerEntry:
-    """Add an entry, now; the caller sees to it that nobody else does so at the same time.
+    """The entry that comes next, now; reasons that no database would take whole are cut.
 
     Args:
-        client: where.
-        name: the registered model.
-        action: what happened.
-        version: the champion from now on.
+        action: what happens.
+        version: the champion from now on; empty: none.
         previous: the champion until now.
         reasons: why.
         onnx_sha256: of the version's file.
@@ -136,18 +148,23 @@ def append(
         mean_ap=mean_ap,
         follows=last.digest if last else "",
     )
-    # A key of its own, whatever the clocks of two machines say.
-    key = f"{PREFIX}{entry.at.replace('+00:00', 'Z')}-{uuid.uuid4().hex[:6]}"
-    client.set_registered_model_tag(name, key, to_json(entry))
+    text = "; ".join(entry.reasons)
+    while text and len(to_json(entry)) > LONGEST:
+        text = text[: len(text) * 9 // 10]
+        entry = replace(entry, reasons=(f"{text}…",))
     return entry
 
 
 def actor() -> str:
-    """Who acts: user and machine."""
+    """Who acts: user and machine.
+
+    Anybody can set the environment's name of the user: it counts only where the system has none, as it may
+    be in a container.
+    """
     try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container may run as a user without a name
-        user = "unknown"
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = os.environ.get("LOGNAME") or os.environ.get("USER") or "unknown"
     return f"{user}@{socket.gethostname()}"
 
 
@@ -155,10 +172,15 @@ def champions(entries: Iterable[LedgerEntry]) -> list[str]:
     """The champions that a rollback can go through, the present one last.
 
     A promotion goes on top. A rollback takes off what is above the version it went back to, and so does an
-    earlier champion that was found in place: a rollback that broke off, or one by hand.
+    earlier champion that was found in place: a rollback that broke off, or one by hand. What was withdrawn
+    does not work and is taken off wherever it is.
     """
     stack: list[str] = []
     for entry in entries:
+        if entry.action == "withdraw":
+            stack = [version for version in stack if version != entry.previous]
+        if not entry.version:
+            continue
         if entry.action != "promote" and entry.version in stack:
             while stack[-1] != entry.version:
                 stack.pop()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
+from typing import NoReturn
 
-from featherface.errors import ModelError
-from featherface.tracking import ledger
+from featherface.errors import FeatherFaceError, ModelError
+from featherface.tracking.books import Books
 from featherface.tracking.download import fetch_version
-from featherface.tracking.ledger_copy import copy_missing
 from featherface.tracking.smoke import smoke_test
 from featherface.tracking.turns import turn
-from featherface.tracking.version_store import Snapshot, VersionStore
+from featherface.tracking.version_store import VersionStore
 from featherface.tracking.versions import (
     CHALLENGER,
     CHAMPION,
@@ -22,6 +23,8 @@ from featherface.tracking.versions import (
     WITHDRAWN,
     UnavailableError,
 )
+
+logger = logging.getLogger(__name__)
 
 ANY_CHAMPION = "any"
 """What a version was judged against does not matter: a person decides."""
@@ -36,9 +39,9 @@ def promote(
 ) -> None:
     """Move `champion` to a version; the champion until now becomes `previous_champion`.
 
-    One process at a time does this. The new champion is loaded and run once; if it fails, the old one
-    takes its place again. The calls are ordered so that a crash between any two leaves a champion, and
-    repeating the promotion finishes it.
+    One process at a time does this. The version is loaded and run once before anything moves, and once more
+    as the champion; if it fails then, the old one takes its place again. The calls are ordered so that a
+    crash between any two leaves a champion, and repeating the promotion finishes it, smoke test included.
 
     Args:
         store: where.
@@ -53,28 +56,18 @@ def promote(
     """
     reasons = tuple(reasons)
     target = str(store.find(version).version)
-    with turn(store.client, store.name):
-        snapshot = store.snapshot() or Snapshot({}, [])
-        old = _reconcile(store, snapshot)
-        if judged_against not in (ANY_CHAMPION, old) and old != target:
-            raise ChampionChangedError(
-                f"version {target} was judged against champion {judged_against or '(none)'}, but version "
-                f"{old or '(none)'} is the champion now; judge it again"
-            )
-        if old != target:
-            if old is not None:
-                store.client.set_registered_model_alias(store.name, PREVIOUS_CHAMPION, old)
-            store.client.set_registered_model_alias(store.name, CHAMPION, target)
-            _note(store, snapshot, "promote", target, previous=old, reasons=reasons)
-            _withdraw_if_broken(store, target, snapshot)
-        if snapshot.aliases.get(CHALLENGER) == target:
-            store.client.delete_registered_model_alias(store.name, CHALLENGER)
-        store.tag_decision(target, PROMOTED, reasons)
-        copy_missing(store.client, store.name, snapshot.entries)
+    with turn(store.client, store.name) as held:
+        books = Books(store, held)
+        if books.champion == target:
+            _finish(books, target, reasons)
+        else:
+            _advance(books, target, reasons, judged_against)
 
 
 def roll_back(store: VersionStore, reasons: Iterable[str] = ()) -> str:
     """Make the previous champion the champion again; the one before it becomes `previous_champion`.
+
+    A previous champion that does not work any more is skipped, and the ledger says so.
 
     Args:
         store: where.
@@ -84,105 +77,151 @@ def roll_back(store: VersionStore, reasons: Iterable[str] = ()) -> str:
         The version that is champion now.
 
     Raises:
-        ModelError: there is no previous champion.
+        ModelError: there is no previous champion, or none that works.
     """
     if store.snapshot() is None:
         raise ModelError(f"model '{store.name}' has no champion, so there is nothing to roll back")
-    with turn(store.client, store.name):
-        return _roll_back(store, tuple(reasons))
+    with turn(store.client, store.name) as held:
+        return _roll_back(Books(store, held), tuple(reasons))
 
 
-def _roll_back(store: VersionStore, reasons: tuple[str, ...]) -> str:
-    snapshot = store.snapshot() or Snapshot({}, [])
-    current = _reconcile(store, snapshot)
+def _advance(books: Books, target: str, reasons: tuple[str, ...], judged_against: str | None) -> None:
+    old = _reconcile(books)
+    if judged_against not in (ANY_CHAMPION, old):
+        raise ChampionChangedError(
+            f"version {target} was judged against champion {judged_against or '(none)'}, but version "
+            f"{old or '(none)'} is the champion now; judge it again"
+        )
+    _refuse_broken(books.store, target, old)
+    entry = books.draft("promote", target, previous=old, reasons=reasons)
+    books.store.tag_decision(target, PENDING, reasons)
+    before = dict(books.aliases)
+    if old is not None:
+        books.point(PREVIOUS_CHAMPION, old)
+    books.point(CHAMPION, target)
+    books.write(entry)
+    _confirm(books, target, reasons, before)
+
+
+def _finish(books: Books, target: str, reasons: tuple[str, ...]) -> None:
+    """The version is the champion; but its promotion may have broken off, or was done by hand."""
+    known = books.champion_on_record
+    if known == target and books.store.describe(target).status == PROMOTED:
+        return
+    last = books.entries[-1] if books.entries else None
+    is_on_record = last is not None and last.action == "promote" and last.version == target
+    if not is_on_record or not books.is_copied:
+        books.write(books.draft("promote", target, previous=known, reasons=reasons))
+    earlier = [*reversed(books.champions_before(target))][:2]
+    _confirm(books, target, reasons, dict(zip((CHAMPION, PREVIOUS_CHAMPION), earlier, strict=False)))
+
+
+def _confirm(books: Books, target: str, reasons: tuple[str, ...], before: Mapping[str, str]) -> None:
+    """Run the new champion once, and say on it that it is promoted.
+
+    Raises:
+        ModelError: it failed, and the aliases are as they were before it.
+    """
+    try:
+        _try_out(books.store, target)
+    except FeatherFaceError as error:
+        _withdraw(books, target, before, error)
+    if books.aliases.get(CHALLENGER) == target:
+        books.point(CHALLENGER, None)
+    books.store.tag_decision(target, PROMOTED, reasons)
+
+
+def _withdraw(books: Books, target: str, before: Mapping[str, str], error: FeatherFaceError) -> NoReturn:
+    old = before.get(CHAMPION)
+    reason = f"failed its smoke test: {error}"
+    entry = books.draft("withdraw", old or "", previous=target, reasons=(reason,))
+    for alias in (PREVIOUS_CHAMPION, CHAMPION):
+        books.point(alias, before.get(alias))
+    books.write(entry)
+    # What could not be fetched may be fine; what does not work is remembered.
+    status = PENDING if isinstance(error, UnavailableError) else WITHDRAWN
+    books.store.tag_decision(target, status, (reason,))
+    raise ModelError(
+        f"version {target} of '{books.store.name}' {reason}; "
+        f"{f'version {old} is the champion again' if old else 'there is no champion, as before'}"
+    ) from error
+
+
+def _roll_back(books: Books, reasons: tuple[str, ...]) -> str:
+    store = books.store
+    current = _reconcile(books)
     if current is None:
         raise ModelError(f"model '{store.name}' has no champion, so there is nothing to roll back")
-    existing = {str(each.version) for each in store.search()}
-    earlier = ledger.champions_before(snapshot.entries, current, existing)
-    marked = snapshot.aliases.get(PREVIOUS_CHAMPION)
-    if marked is not None and marked != current:
-        target = marked
-    elif earlier:
-        target = earlier[-1]
-    else:
-        raise ModelError(
-            f"version {current} of '{store.name}' has no champion before it; "
-            "`featherface registry list` shows what `featherface registry promote VERSION` can take"
-        )
+    target, skipped = _find_way_back(books, current)
+    entry = books.draft("rollback", target, previous=current, reasons=(*reasons, *skipped))
     # First: whatever comes in between now, the gate does not promote it again.
     store.tag_decision(current, ROLLED_BACK, reasons)
-    store.client.set_registered_model_alias(store.name, CHAMPION, target)
-    _note(store, snapshot, "rollback", target, previous=current, reasons=reasons)
-    below = ledger.champions_before(snapshot.entries, target, existing)
-    if below:
-        store.client.set_registered_model_alias(store.name, PREVIOUS_CHAMPION, below[-1])
-    elif marked is not None:
-        store.client.delete_registered_model_alias(store.name, PREVIOUS_CHAMPION)
-    copy_missing(store.client, store.name, snapshot.entries)
+    books.point(CHAMPION, target)
+    books.write(entry)
+    below = books.champions_before(target)
+    books.point(PREVIOUS_CHAMPION, below[-1] if below else None)
     return target
 
 
-def _reconcile(store: VersionStore, snapshot: Snapshot) -> str | None:
+def _find_way_back(books: Books, current: str) -> tuple[str, list[str]]:
+    """The latest champion before the current one that works, and a sentence for each that does not."""
+    marked = books.aliases.get(PREVIOUS_CHAMPION)
+    earlier = books.champions_before(current)[::-1]
+    candidates = dict.fromkeys(each for each in (marked, *earlier) if each not in (None, current))
+    skipped: list[str] = []
+    for version in candidates:
+        try:
+            _try_out(books.store, version)
+        except FeatherFaceError as error:
+            skipped.append(f"version {version} was skipped, it does not work: {error}")
+            logger.warning("%s", skipped[-1])
+        else:
+            return version, skipped
+    if skipped:
+        raise ModelError(
+            f"version {current} of '{books.store.name}' stays the champion: {'; '.join(skipped)}"
+        )
+    raise ModelError(
+        f"version {current} of '{books.store.name}' has no champion before it; "
+        "`featherface registry list` shows what `featherface registry promote VERSION` can take"
+    )
+
+
+def _reconcile(books: Books) -> str | None:
     """The champion; written down where the ledger does not know that it is."""
-    current = snapshot.aliases.get(CHAMPION)
-    stack = ledger.champions(snapshot.entries)
-    known = stack[-1] if stack else None
+    current, known = books.champion, books.champion_on_record
     if current is not None and current != known:
-        _note(store, snapshot, "observe", current, previous=known)
+        books.write(books.draft("observe", current, previous=known))
     return current
 
 
-def _note(
-    store: VersionStore,
-    snapshot: Snapshot,
-    action: ledger.Action,
-    version: str,
-    *,
-    previous: str | None,
-    reasons: tuple[str, ...] = (),
-) -> None:
-    described = store.describe(version)
-    entry = ledger.append(
-        store.client,
-        store.name,
-        action,
-        version=version,
-        previous=previous,
-        reasons=reasons,
-        onnx_sha256=described.tags.get(ONNX_SHA256, ""),
-        mean_ap=described.metrics.get("val/ap_mean"),
-        after=snapshot.entries,
-    )
-    snapshot.entries.append(entry)
-
-
-def _withdraw_if_broken(store: VersionStore, target: str, snapshot: Snapshot) -> None:
-    """Run the new champion once; snapshot holds the aliases from before it.
+def _refuse_broken(store: VersionStore, target: str, old: str | None) -> None:
+    """Run a version once before anything moves.
 
     Raises:
-        ModelError: it failed, and the aliases are as they were.
+        UnavailableError: it cannot be fetched now.
+        ModelError: it does not work.
     """
-    found = store.find(target)
-    if ONNX_SHA256 not in found.tags:  # registered from outside: there is nothing that we could run
-        return
     try:
-        smoke_test(fetch_version(store.client, found, what=f"version {target} of '{store.name}'"))
-    except ModelError as error:
-        old = snapshot.aliases.get(CHAMPION)
-        for alias in (PREVIOUS_CHAMPION, CHAMPION):
-            before = snapshot.aliases.get(alias)
-            if before is not None:
-                store.client.set_registered_model_alias(store.name, alias, before)
-            else:
-                store.client.delete_registered_model_alias(store.name, alias)
+        _try_out(store, target)
+    except UnavailableError:
+        raise
+    except FeatherFaceError as error:
         reason = f"failed its smoke test: {error}"
-        if old is not None:
-            _note(store, snapshot, "withdraw", old, previous=target, reasons=(reason,))
-        # What could not be fetched may be fine; what does not work is remembered.
-        status = PENDING if isinstance(error, UnavailableError) else WITHDRAWN
-        store.tag_decision(target, status, (reason,))
-        copy_missing(store.client, store.name, snapshot.entries)
+        store.tag_decision(target, WITHDRAWN, (reason,))
         raise ModelError(
             f"version {target} of '{store.name}' {reason}; "
-            f"{f'version {old} is the champion again' if old else 'there is no champion, as before'}"
+            f"{f'version {old} stays the champion' if old else 'there is no champion, as before'}"
         ) from error
+
+
+def _try_out(store: VersionStore, version: str) -> None:
+    """Fetch a version as users do and run it; one from outside has nothing that we could run.
+
+    Raises:
+        UnavailableError: it cannot be fetched.
+        FeatherFaceError: it is not the registered file, or does not work.
+    """
+    found = store.find(version)
+    if ONNX_SHA256 in found.tags:
+        smoke_test(fetch_version(store.client, found, what=f"version {version} of '{store.name}'"))

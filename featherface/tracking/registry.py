@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from featherface.errors import ModelError
 from featherface.files import sha256_of
 from featherface.tracking import ledger, moves
+from featherface.tracking.connection import DATABASE, configure, tracking_uri
 from featherface.tracking.download import fetch_extra
 from featherface.tracking.ledger_copy import compare_copy
 from featherface.tracking.moves import ANY_CHAMPION
@@ -33,6 +34,39 @@ from featherface.tracking.versions import (
     describe_version,
     readable_errors,
 )
+
+_SQLITE_HEADER = b"SQLite format 3\0"
+
+
+def open_registry(root: Path) -> ModelRegistry:
+    """The registry of a workspace that has one; makes none, unlike `configure`.
+
+    Args:
+        root: the workspace whose registry is meant, unless `MLFLOW_TRACKING_URI` is set.
+
+    Raises:
+        ModelError: the workspace has no database, or its file is none.
+        FeatherFaceError: the store does not answer or cannot be used.
+    """
+    database = root.resolve() / DATABASE
+    if tracking_uri(root) == f"sqlite:///{database}":
+        _refuse_what_is_no_database(database)
+    configure(root.resolve())
+    return ModelRegistry()
+
+
+def _refuse_what_is_no_database(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_SQLITE_HEADER))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelError(
+            f"no registry at {path}; `featherface pipeline` makes one, --root names the workspace that has it"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    if start not in (_SQLITE_HEADER, b""):
+        raise ModelError(f"{path}: is no SQLite database; bring it back from a backup")
 
 
 class ModelRegistry:
@@ -98,6 +132,7 @@ class ModelRegistry:
 
         Raises:
             ModelError: there is no such version.
+            MlflowException: the store does not answer; so does an OSError, for artifacts.
         """
         return fetch_extra(self._client, self._store.find(version), name)
 

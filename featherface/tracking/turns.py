@@ -47,8 +47,56 @@ _held: set[str] = set()
 _held_lock = threading.Lock()
 
 
+class Turn:
+    """The turn that this process has; `turn` gives it.
+
+    Args:
+        client: where.
+        name: the registered model.
+        ticket: key of the tag that shows whose turn it is.
+    """
+
+    def __init__(self, client: MlflowClient, name: str, ticket: str) -> None:
+        self._client = client
+        self._name = name
+        self._ticket = ticket
+        self._until = 0.0
+
+    def write(self) -> None:
+        """Put the ticket there for a whole life from now on."""
+        self._until = time.time() + LIFE_S
+        fields = {"actor": actor(), "host": socket.gethostname(), "pid": os.getpid(), "until": self._until}
+        self._client.set_registered_model_tag(self._name, self._ticket, json.dumps(fields))
+
+    def remove(self) -> None:
+        """Take the ticket away, unless others have."""
+        if self._ticket in self._client.get_registered_model(self._name).tags:
+            self._client.delete_registered_model_tag(self._name, self._ticket)
+
+    def find_other(self) -> str | None:
+        """Who else has a ticket; those of the dead are cleared away."""
+        return _living_ticket(self._client, self._name, self._ticket)
+
+    def check(self) -> None:
+        """Make sure that the turn is still this process's; to be asked right before each write.
+
+        Raises:
+            ModelError: it took too long, and another process had or has the turn.
+        """
+        is_there = self._ticket in self._client.get_registered_model(self._name).tags
+        remaining_s = self._until - time.time()
+        if is_there and remaining_s < LIFE_S / 2:
+            self.write()
+        # Who came after the ticket's end may have seen that before it was written anew.
+        if not is_there or (remaining_s < 0 and self.find_other() is not None):
+            raise ModelError(
+                f"this took so long that another process had its turn with '{self._name}'; see what "
+                "`featherface registry list` shows now, and try again"
+            )
+
+
 @contextmanager
-def turn(client: MlflowClient, name: str, *, patience_s: float = PATIENCE_S) -> Iterator[None]:
+def turn(client: MlflowClient, name: str, *, patience_s: float = PATIENCE_S) -> Iterator[Turn]:
     """Wait for the turn to change the aliases of a registered model, and give it back.
 
     Args:
@@ -60,35 +108,28 @@ def turn(client: MlflowClient, name: str, *, patience_s: float = PATIENCE_S) -> 
         ModelError: others had the turn for longer.
     """
     ticket = f"{PREFIX}{uuid.uuid4().hex}"
+    own = Turn(client, name, ticket)
     given_up_at = time.monotonic() + patience_s
     with _held_lock:
         _held.add(ticket)
     try:
         while True:
-            client.set_registered_model_tag(name, ticket, _describe())
-            other = _living_ticket(client, name, ticket)
+            own.write()
+            other = own.find_other()
             if other is None:
-                yield
+                yield own
                 return
-            client.delete_registered_model_tag(name, ticket)
+            own.remove()
             if time.monotonic() > given_up_at:
                 raise ModelError(f"{other} is moving the aliases of '{name}'; try again in a minute")
             time.sleep(random.uniform(*_WAIT_S))  # noqa: S311 - it only keeps two from waiting in step
     finally:
         with _held_lock:
             _held.discard(ticket)
-        if ticket in client.get_registered_model(name).tags:
-            client.delete_registered_model_tag(name, ticket)
-
-
-def _describe() -> str:
-    return json.dumps(
-        {"actor": actor(), "host": socket.gethostname(), "pid": os.getpid(), "until": time.time() + LIFE_S}
-    )
+        own.remove()
 
 
 def _living_ticket(client: MlflowClient, name: str, own: str) -> str | None:
-    """Who else has a ticket; those of the dead are cleared away."""
     for key, text in client.get_registered_model(name).tags.items():
         if not key.startswith(PREFIX) or key == own:
             continue

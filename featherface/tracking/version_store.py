@@ -20,6 +20,9 @@ from featherface.tracking.versions import (
     readable_errors,
 )
 
+_LONGEST_REASONS = 50_000
+"""Characters of JSON; MLflow takes twice as many, MySQL fewer than 65,536."""
+
 
 class Snapshot(NamedTuple):
     """Of one moment."""
@@ -89,6 +92,16 @@ class VersionStore:
         return Snapshot(aliases, *ledger.read_ledger(model.tags))
 
     def tag_decision(self, version: str, status: str, reasons: Iterable[str]) -> None:
-        """Write on a version why and what was decided; the status comes last and says that both are there."""
-        for key, value in ((REASONS, json.dumps(list(reasons))), (STATUS, status)):
+        """Write on a version why and what was decided; the status comes last and says that both are there.
+
+        Raises:
+            ModelError: the reasons are longer than can be kept.
+        """
+        text = json.dumps(list(reasons))
+        if len(text) > _LONGEST_REASONS:
+            raise ModelError(
+                f"version {version} of '{self.name}': the reasons have {len(text):,} characters, at most "
+                f"{_LONGEST_REASONS:,} can be kept; say it more shortly"
+            )
+        for key, value in ((REASONS, text), (STATUS, status)):
             self.client.set_model_version_tag(self.name, version, key, value)

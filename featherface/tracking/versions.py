@@ -12,6 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from featherface.errors import ModelError
+from featherface.tracking.connection import shown
 
 MODEL_NAME = "featherface"
 FILE_MEAN_AP = "file.mean_ap"
@@ -97,7 +98,7 @@ def readable_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = shown((str(error).strip().splitlines() or [type(error).__name__])[0])
         raise UnavailableError(
             f"{what}: cannot be had ({reason}); `featherface registry list` shows what there is"
         ) from error

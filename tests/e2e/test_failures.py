@@ -143,7 +143,9 @@ def test_random_kills_lose_nothing(tmp_path: Path, undisturbed: dict[str, object
             old, new = seeds if seeds[0] in text else seeds[::-1]
             (root / "params.yaml").write_text(text.replace(old, new))
         history = run_featherface("registry", "history", root=root)
-        assert history.returncode == 0, history.stderr
+        # Killed before there was a database, or between the ledger and its copy.
+        is_early = "no registry at" in history.stderr or "is not copied yet" in history.stderr
+        assert history.returncode == 0 or is_early, history.stderr
     (root / "params.yaml").write_text(PARAMS)
     finish(root)
     assert results(root) == undisturbed

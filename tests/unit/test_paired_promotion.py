@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlflow import MlflowClient
+from mlflow import MlflowClient, artifacts
 from test_registry import write_detector
 
 from featherface.config import Config, DataConfig, PromoteConfig
@@ -17,7 +17,7 @@ from featherface.errors import ModelError
 from featherface.evaluation.bootstrap import Interval
 from featherface.evaluation.predictions import save_archive
 from featherface.evaluation.widerface import image_key
-from featherface.tracking import ledger
+from featherface.tracking import ledger, moves
 from featherface.tracking.connection import experiment_id
 from featherface.tracking.provenance import DATA_MD5
 from featherface.tracking.registry import ModelRegistry
@@ -125,6 +125,26 @@ def test_a_champion_that_does_not_work_keeps_nobody_out(
     assert not opponent.metrics.scored_anew
 
 
+def test_a_store_that_is_away_is_not_taken_for_one_without_predictions(
+    client: MlflowClient, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a worse model would be promoted in the minute in which nobody can compare."""
+    registry = ModelRegistry()
+    version = registry.get(add_version(client, data_root, tmp_path / "a", share=1.0))
+    assert registry.fetch_extra(version.version, "nothing.npz") is None
+    outside = client.create_model_version("featherface", source=(tmp_path / "none").as_uri())
+    assert registry.fetch_extra(str(outside.version), PREDICTIONS_FILE) is None
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("the store is away")
+
+    for call in ("list_artifacts", "download_artifacts"):
+        with monkeypatch.context() as patch:
+            patch.setattr(artifacts, call, fail)
+            with pytest.raises(OSError, match="the store is away"):
+                paired_difference(registry, version, version, data_root)
+
+
 def test_a_challenger_that_found_less_is_rejected_although_its_numbers_are_equal(
     client: MlflowClient, data_root: Path, tmp_path: Path
 ) -> None:
@@ -190,7 +210,7 @@ def test_a_rollback_that_broke_off_is_not_undone_either(
         raise ConnectionError("the machine is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "append", die)
+        patch.setattr(ledger, "write", die)
         with pytest.raises(ConnectionError):
             registry.rollback(["misses helmets"])
     assert not judge_and_promote.fn("2", tmp_path, Config()).promoted
@@ -219,3 +239,38 @@ def test_what_does_not_work_is_tried_once(client: MlflowClient, tmp_path: Path) 
     (reason,) = judge_and_promote.fn(version, tmp_path, Config()).reasons
     assert reason.startswith("version 1 was withdrawn (failed its smoke test: ")
     assert len(ModelRegistry().history()) == num_entries
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_the_next_night_finishes_a_promotion_that_was_killed(
+    client: MlflowClient,
+    good_version: Callable[[float], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    works: bool,
+) -> None:
+    registry = ModelRegistry()
+    registry.promote(good_version(8.0))
+    version = good_version(7.0)
+
+    def die(*_: object, **__: object) -> None:
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "write", die)
+        with pytest.raises(SystemExit):
+            judge_and_promote.fn(version, tmp_path, Config())
+    if works:
+        (reason,) = judge_and_promote.fn(version, tmp_path, Config()).reasons
+        assert reason == "version 2 is the champion already; its promotion, which broke off, is finished"
+        assert registry.history()[-1].reasons == registry.get(version).reasons
+        assert registry.history()[-1].reasons[0].startswith("mean AP 0.9000 reaches")
+        return
+
+    def fail(_: Path) -> None:
+        raise ModelError("it answers nonsense")
+
+    monkeypatch.setattr(moves, "smoke_test", fail)
+    with pytest.raises(ModelError, match="nonsense; version 1 is the champion again"):
+        judge_and_promote.fn(version, tmp_path, Config())
+    assert not judge_and_promote.fn(version, tmp_path, Config()).promoted

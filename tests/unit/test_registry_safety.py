@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 import time
@@ -13,16 +14,21 @@ from typing import Any
 
 import onnx
 import pytest
-from mlflow import MlflowClient
+from mlflow import MlflowClient, artifacts
 from mlflow.artifacts import download_artifacts
 from onnx import TensorProto, helper
+from test_registry import write_detector
 
+from featherface.cli import main
 from featherface.errors import ModelError
-from featherface.tracking import ledger, ledger_copy
+from featherface.tracking import ledger, ledger_copy, moves, turns
 from featherface.tracking.connection import experiment_id
+from featherface.tracking.download import download_model
 from featherface.tracking.moves import ChampionChangedError
 from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.turns import PREFIX, turn
+from featherface.tracking.version_store import VersionStore
+from featherface.tracking.versions import RegisteredVersion
 
 NAME = "featherface"
 
@@ -42,9 +48,30 @@ def add_version(client: MlflowClient, tmp_path: Path) -> Callable[[], str]:
     return add
 
 
+@pytest.fixture
+def good_version(client: MlflowClient, tmp_path: Path) -> Callable[[float], str]:
+    """Versions that work, each with a network of its own."""
+
+    def add(face_logit: float) -> str:
+        run_id = client.create_run(experiment_id(client)).info.run_id
+        file = write_detector(tmp_path / "model.onnx", face_logit=face_logit)
+        return ModelRegistry().register_student(run_id, file, metrics={}, tags={})
+
+    return add
+
+
 def ledger_tags(client: MlflowClient) -> dict[str, dict[str, Any]]:
     tags = client.get_registered_model(NAME).tags
     return {key: json.loads(tags[key]) for key in sorted(tags) if key.startswith(ledger.PREFIX)}
+
+
+def aliases(client: MlflowClient) -> dict[str, str]:
+    return {name: str(value) for name, value in client.get_registered_model(NAME).aliases.items()}
+
+
+def raise_if(error: Exception | None) -> None:
+    if error is not None:
+        raise error
 
 
 def copies(root: Path) -> list[Path]:
@@ -148,11 +175,70 @@ def test_an_unreadable_copy_is_named(
     )
 
 
+def test_an_entry_that_somebody_added_shows_and_goes_on_to_show(
+    client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str]
+) -> None:
+    registry.promote(add_version())
+    last = registry.history()[-1]
+    forged = ledger.next_entry("promote", version="1", previous="1", reasons=["forged"], after=[last])
+    ledger.write(client, NAME, forged)
+    (problem,) = registry.check_history()
+    assert problem.startswith(f"the entry of {forged.at}, the last one, is not copied yet: ")
+    # The next move cannot know whether it was a process that died: it takes it over, and says so for ever.
+    registry.promote(add_version(), ["better"])
+    assert registry.check_history() == []
+    assert registry.history()[-1].reasons == ("better", f"had no copy until now: the entry of {forged.at}")
+
+
+def test_a_missing_copy_shows_and_is_not_written_again(
+    registry: ModelRegistry, add_version: Callable[[], str], tmp_path: Path
+) -> None:
+    for _ in range(3):
+        registry.promote(add_version())
+    at = registry.history()[1].at
+    copies(tmp_path)[1].unlink()
+    told = [f"the entry of {at} has no copy: somebody added it, or removed the copy"]
+    assert registry.check_history() == told
+    registry.rollback()
+    assert registry.check_history() == told
+    copies(tmp_path)[-1].unlink()
+    assert len(registry.check_history()) == 2
+
+
+@pytest.mark.parametrize("num_before", [0, 1])
+def test_the_next_move_finishes_what_died_between_ledger_and_copy(
+    registry: ModelRegistry,
+    add_version: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+    num_before: int,
+) -> None:
+    for _ in range(num_before):
+        registry.promote(add_version())
+    real = ledger_copy.copy
+
+    def die(client: MlflowClient, name: str, entries: list[ledger.LedgerEntry]) -> None:
+        if entries:
+            raise ConnectionError("the machine is gone")
+        real(client, name, entries)
+
+    version = add_version()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger_copy, "copy", die)
+        with pytest.raises(ConnectionError):
+            registry.promote(version, ["better"])
+    (problem,) = registry.check_history()
+    assert "is not copied yet" in problem
+    registry.promote(version, ["better"])
+    assert registry.check_history() == []
+    assert registry.history()[-1].reasons[1].startswith("had no copy until now: the entry of ")
+
+
 def test_a_lost_copy_shows_and_the_next_move_writes_it_again(
     client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str]
 ) -> None:
     for _ in range(2):
         registry.promote(add_version())
+    before = registry.history()[-1]
     (run,) = client.search_runs([experiment_id(client)], "tags.`featherface.ledger` = 'featherface'")
     folder = Path(download_artifacts(run_id=run.info.run_id, artifact_path=ledger_copy.FOLDER))
     assert len(list(folder.iterdir())) == 2
@@ -160,6 +246,9 @@ def test_a_lost_copy_shows_and_the_next_move_writes_it_again(
     assert registry.check_history() == ["the copy of the ledger in the artifact store is gone"]
     registry.promote(add_version())
     assert registry.check_history() == []
+    assert registry.history()[-1].reasons == (
+        f"had no copy until now: the entry of {before.at} and 1 before it",
+    )
 
 
 def test_entries_from_before_the_chain_are_taken_at_its_beginning(
@@ -189,16 +278,28 @@ def test_a_clock_that_runs_behind_does_not_change_the_order(
 
 
 def test_a_champion_that_cannot_detect_gives_way_to_the_old_one(
-    client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str], tmp_path: Path
+    client: MlflowClient,
+    registry: ModelRegistry,
+    add_version: Callable[[], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     registry.promote(add_version())
     run_id = client.create_run(experiment_id(client)).info.run_id
     broken = write_broken_detector(tmp_path / "broken.onnx")
     version = registry.register_student(run_id, broken, metrics={}, tags={})
-    with pytest.raises(ModelError, match=r"failed its smoke test: .*version 1 is the champion again"):
+    with pytest.raises(ModelError, match=r"failed its smoke test: .*version 1 stays the champion"):
         registry.promote(version, ["best ever"])
-    aliases = {name: str(value) for name, value in client.get_registered_model(NAME).aliases.items()}
-    assert aliases == {"champion": "1", "challenger": "2"}
+    assert aliases(client) == {"champion": "1", "challenger": "2"}
+    assert registry.get("2").status == "withdrawn"
+    assert [entry.action for entry in registry.history()] == ["promote"], "nothing moved"
+
+    # It works before the move and not after it.
+    answers = iter([None, ModelError("it answers nonsense")])
+    monkeypatch.setattr(moves, "smoke_test", lambda _: raise_if(next(answers)))
+    with pytest.raises(ModelError, match="answers nonsense; version 1 is the champion again"):
+        registry.promote(version, ["best ever"])
+    assert aliases(client) == {"champion": "1", "challenger": "2"}
     assert registry.get("2").status == "withdrawn"
     assert [entry.action for entry in registry.history()] == ["promote", "promote", "withdraw"]
     assert registry.check_history() == []
@@ -216,6 +317,140 @@ def test_a_first_champion_that_cannot_detect_leaves_none(
     with pytest.raises(ModelError, match="there is no champion, as before"):
         registry.promote(version)
     assert registry.current_champion() is None
+    assert registry.history() == []
+
+
+def test_a_first_champion_that_was_withdrawn_is_no_way_back(
+    client: MlflowClient,
+    registry: ModelRegistry,
+    good_version: Callable[[float], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = iter([None, ModelError("it answers nonsense")])
+    with monkeypatch.context() as patch:
+        patch.setattr(moves, "smoke_test", lambda _: raise_if(next(answers)))
+        with pytest.raises(ModelError, match="there is no champion, as before"):
+            registry.promote(good_version(8.0))
+    assert aliases(client) == {"challenger": "1"}
+    assert [(e.action, e.version, e.previous) for e in registry.history()] == [
+        ("promote", "1", None),
+        ("withdraw", "", "1"),
+    ]
+    registry.promote(good_version(7.0))
+    assert aliases(client) == {"champion": "2", "challenger": "1"} or aliases(client) == {"champion": "2"}
+    with pytest.raises(ModelError, match="version 2 of 'featherface' has no champion before it"):
+        registry.rollback()
+    assert registry.check_history() == []
+
+
+def test_a_rollback_skips_what_does_not_work_any_more(
+    client: MlflowClient, registry: ModelRegistry, good_version: Callable[[float], str], tmp_path: Path
+) -> None:
+    for logit in (8.0, 7.0, 6.0):
+        registry.promote(good_version(logit))
+    files = {version: download_model(f"models:/{NAME}/{version}", root=tmp_path) for version in ("1", "2")}
+    kept = files["1"].read_bytes()
+    for file in files.values():
+        file.write_bytes(b"gone")
+    with pytest.raises(ModelError, match=r"version 3 .* stays the champion: version 2 was.*version 1 was"):
+        registry.rollback()
+    assert aliases(client) == {"champion": "3", "previous_champion": "2"}
+    assert registry.get("3").status == "promoted"
+    files["1"].write_bytes(kept)
+    assert registry.rollback(["misses helmets"]) == "1"
+    assert aliases(client) == {"champion": "1"}
+    reasons = registry.history()[-1].reasons
+    assert reasons[0] == "misses helmets"
+    assert reasons[1].startswith("version 2 was skipped, it does not work: ")
+    assert registry.get("3").reasons == ("misses helmets",)
+
+
+@pytest.mark.parametrize("works", [True, False])
+@pytest.mark.parametrize("is_written", [True, False])
+def test_a_promotion_that_was_killed_before_the_smoke_test_is_finished(
+    client: MlflowClient,
+    good_version: Callable[[float], str],
+    monkeypatch: pytest.MonkeyPatch,
+    works: bool,
+    is_written: bool,
+) -> None:
+    registry = ModelRegistry()
+    for logit in (8.0, 7.0):
+        registry.promote(good_version(logit))
+    version = good_version(6.0)
+
+    def die(*_: object) -> None:
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(moves, "_confirm", die) if is_written else patch.setattr(ledger, "write", die)
+        with pytest.raises(SystemExit):
+            registry.promote(version, ["better"])
+    assert aliases(client)["champion"] == "3"
+    assert registry.get("3").status == "pending"
+    if works:
+        registry.promote(version, ["better"])
+        assert registry.get("3").status == "promoted"
+        assert aliases(client) == {"champion": "3", "previous_champion": "2"}
+    else:
+        monkeypatch.setattr(moves, "smoke_test", lambda _: raise_if(ModelError("it answers nonsense")))
+        with pytest.raises(ModelError, match="nonsense; version 2 is the champion again"):
+            registry.promote(version, ["better"])
+        assert registry.get("3").status == "withdrawn"
+        assert aliases(client) == {"champion": "2", "previous_champion": "1", "challenger": "3"}
+    last = registry.history()[2]
+    assert (last.action, last.version, last.previous, last.reasons) == ("promote", "3", "2", ("better",))
+    assert len(registry.history()) == (3 if works else 4)
+    assert registry.check_history() == []
+
+
+def test_a_version_that_cannot_be_fetched_now_is_not_taken_for_broken(
+    client: MlflowClient,
+    registry: ModelRegistry,
+    good_version: Callable[[float], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    version = good_version(8.0)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts, "download_artifacts", fail)
+        with pytest.raises(ModelError, match="version 1 of 'featherface': cannot be had"):
+            registry.promote(version)
+    assert registry.get(version).status == "pending"
+    registry.promote(version)
+
+
+def test_reasons_that_are_too_long_are_cut_before_anything_moves(
+    registry: ModelRegistry, add_version: Callable[[], str]
+) -> None:
+    """PostgreSQL refuses what is longer than the column; six characters of JSON stand for a Cyrillic one."""
+    text = "Модель лучше находит лица в толпе и в профиль. " * 25
+    registry.promote(add_version(), ["first", text])
+    registry.promote(add_version())
+    registry.rollback([text])
+    entries = registry.history()
+    assert [len(ledger.to_json(entry)) <= 5000 for entry in entries] == [True] * 3
+    for entry, start in ((entries[0], "first; Модель"), (entries[2], "Модель")):
+        (reason,) = entry.reasons
+        assert reason.startswith(start)
+        assert reason.endswith("…")
+        assert len(reason) > 600
+    assert registry.get("2").reasons == (text,), "whole on the version"
+    assert registry.check_history() == []
+
+
+def test_reasons_that_nothing_can_hold_move_nothing(
+    client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str]
+) -> None:
+    registry.promote(add_version())
+    version = add_version()
+    with pytest.raises(ModelError, match="the reasons have 60,004 characters, at most 50,000 can be kept"):
+        registry.promote(version, ["y" * 60_000])
+    assert aliases(client) == {"champion": "1"}
+    assert len(registry.history()) == 1
 
 
 def test_a_version_judged_against_another_champion_is_not_promoted(
@@ -242,6 +477,60 @@ def test_who_has_the_turn_keeps_others_waiting_until_they_are_told(
     with turn(client, NAME):
         pass
     assert not [key for key in client.get_registered_model(NAME).tags if key.startswith(PREFIX)]
+
+
+def test_a_turn_that_took_too_long_is_lost_to_who_came_meanwhile(
+    client: MlflowClient, add_version: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_version()
+    monkeypatch.setattr(turns, "LIFE_S", -1.0)  # over as soon as it begins
+    with turn(client, NAME) as held:
+        held.check()  # nobody came: it goes on
+        with turn(client, NAME), pytest.raises(ModelError, match="another process had its turn"):
+            held.check()
+        with pytest.raises(ModelError, match="another process had its turn with 'featherface'; see what"):
+            held.check()
+
+
+def test_a_turn_is_renewed_while_it_is_held(
+    client: MlflowClient, add_version: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_version()
+    now = time.time()
+    monkeypatch.setattr(turns.time, "time", lambda: now)
+    with turn(client, NAME) as held:
+        for _ in range(5):
+            now += 0.6 * turns.LIFE_S
+            held.check()
+        monkeypatch.setattr(
+            turns, "_is_alive", lambda _, ticket: now <= ticket.until
+        )  # another machine's view
+        with pytest.raises(ModelError, match="is moving the aliases"), turn(client, NAME, patience_s=0):
+            pass
+
+
+def test_a_promotion_that_took_too_long_moves_nothing(
+    client: MlflowClient,
+    registry: ModelRegistry,
+    add_version: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry.promote(add_version())
+    slow, fast = add_version(), add_version()
+    monkeypatch.setattr(turns, "LIFE_S", -1.0)
+    real = VersionStore.describe
+
+    def describe(store: VersionStore, version: str) -> RegisteredVersion:
+        if version == slow:
+            monkeypatch.undo()
+            registry.promote(fast)
+        return real(store, version)
+
+    monkeypatch.setattr(VersionStore, "describe", describe)
+    with pytest.raises(ModelError, match="another process had its turn"):
+        registry.promote(slow)
+    assert aliases(client) == {"champion": fast, "previous_champion": "1"}
+    assert registry.check_history() == []
 
 
 @pytest.mark.parametrize(
@@ -305,3 +594,51 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(
     assert answers == ["told", "won"], f"after {time.monotonic() - started:.1f} s"
     assert [entry.action for entry in registry.history()] == ["promote", "promote"]
     assert registry.check_history() == []
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a user of the system", "a container's user"])
+def test_who_acts_is_the_user_of_the_process(monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+    monkeypatch.setenv("LOGNAME", "the-boss")
+    if not known:
+        monkeypatch.setattr(os, "geteuid", lambda: 2**31 - 7)
+    user = ledger.actor().partition("@")[0]
+    assert user == (pwd.getpwuid(os.getuid()).pw_name if known else "the-boss")
+
+
+def test_no_reason_forges_a_line_of_the_history(
+    registry: ModelRegistry,
+    add_version: Callable[[], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    registry.promote(add_version(), ["x\n2020-01-01T00:00:00Z  promote   9 -> 9  forged \x1b[2Jhidden"])
+    with pytest.raises(SystemExit) as left:
+        main(["registry", "history", "--root", str(tmp_path)])
+    assert left.value.code == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(r"x\n2020-01-01T00:00:00Z  promote   9 -> 9  forged \x1b[2Jhidden")
+
+
+@pytest.mark.parametrize("command", ["list", "history", "reap", "rollback"])
+@pytest.mark.parametrize("kind", ["nothing", "file", "garbage"])
+def test_where_no_registry_is_none_is_made(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    command: str,
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root = tmp_path / "typo"
+    if kind == "file":
+        root.write_text("a file")
+    elif kind == "garbage":
+        root.mkdir()
+        (root / "mlflow.db").write_text("garbage" * 100)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit) as left:
+        main(["registry", command, "--root", str(root)])
+    (line,) = capsys.readouterr().err.splitlines()
+    words = "is no SQLite database" if kind == "garbage" else "no registry at"
+    assert (left.value.code, words in line) == (2, True), line
+    assert sorted(tmp_path.rglob("*")) == before
