@@ -56,7 +56,8 @@ def distillation_loss(
         teacher: outputs of the same images and priors.
         temperature: > 0; softens both distributions. The square keeps gradients on one scale across
             temperatures.
-        is_annotated: priors that learn an annotated face; None: nothing is known of any.
+        is_annotated: priors of annotated faces, of those that are ignored as well; None: nothing is known of
+            any.
         confidence_threshold: teacher's face probability from which its boxes and landmarks are trusted, and
             below which a prior can be a hard negative.
         negatives_per_positive: hard negatives for each of the image's soft positives.

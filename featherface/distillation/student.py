@@ -14,7 +14,7 @@ from featherface.distillation.losses import distillation_loss, feature_loss, tem
 from featherface.distillation.pruning import channel_importance, prune_teacher
 from featherface.distillation.teacher import FrozenStages, FrozenTeacher, copy_matching_weights
 from featherface.errors import ConfigError
-from featherface.losses.matching import FACE
+from featherface.losses.matching import BACKGROUND
 from featherface.losses.task import TaskSettings, task_losses, task_matches
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
@@ -90,7 +90,7 @@ class StudentTraining:
             temperature=temperature_at(
                 progress, start=distill.temperature_start, end=distill.temperature_end
             ),
-            is_annotated=matches.labels == FACE,
+            is_annotated=matches.labels != BACKGROUND,
             confidence_threshold=distill.confidence_threshold,
         )
         adapted: tuple[Tensor, ...] = self.adapters(_imitating(features, distill))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from featherface.config import DistillConfig, ModelConfig
+from featherface.distillation.losses import DistillationLosses, distillation_loss
 from featherface.distillation.student import StudentTraining
 from featherface.errors import ConfigError
 from featherface.models.build import build_model
@@ -31,6 +33,29 @@ def batch() -> Batch:
     boxes_xyxy = torch.tensor([[[8.0, 8.0, 40.0, 40.0]], [[0.0] * 4]])
     images = 50 * torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     return Batch(images, Targets(boxes_xyxy, torch.zeros(2, 1, 5, 2), none, flags, none), ("a.jpg", "b.jpg"))
+
+
+@pytest.mark.parametrize("kind", ["is_face", "is_ignored"])
+def test_faces_that_people_saw_are_no_hard_negatives_of_the_teacher(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are ignored as well: too small or cut, they are faces all the same."""
+    seen: list[torch.Tensor] = []
+
+    def spy(*outputs: Any, is_annotated: torch.Tensor, **settings: Any) -> DistillationLosses:
+        seen.append(is_annotated)
+        return distillation_loss(*outputs, is_annotated=is_annotated, **settings)
+
+    monkeypatch.setattr("featherface.distillation.student.distillation_loss", spy)
+    flags = {
+        "is_face": torch.zeros(2, 1, dtype=torch.bool),
+        "is_ignored": torch.zeros(2, 1, dtype=torch.bool),
+    }
+    flags[kind] = torch.tensor([[True], [False]])
+    views = replace(batch(), targets=replace(batch().targets, **flags))
+    StudentTraining(ModelConfig(), settings(enabled=True), network(2, "v1-487k")).losses(views, progress=0.0)
+    (is_annotated,) = seen
+    assert is_annotated.any(dim=1).tolist() == [True, False]
 
 
 def test_a_student_goes_on_from_another_one() -> None:
