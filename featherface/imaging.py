@@ -129,11 +129,12 @@ def write_image(path: Path | str, image: RgbImage, *, quality: int = 92) -> None
         temporary.write_bytes(encoded.tobytes())
         temporary.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
     except ValueError as error:  # a name with a zero byte, or with half a character
         raise DataError(f"{str(path)!r}: cannot be written (no name that a file can have)") from error
+    finally:
+        with suppress(OSError, ValueError):
+            temporary.unlink()
 
 
 def resize_long_side(image: RgbImage, long_side_px: int) -> tuple[RgbImage, tuple[float, float]]:

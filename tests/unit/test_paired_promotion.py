@@ -23,7 +23,13 @@ from featherface.tracking.provenance import DATA_MD5
 from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.versions import RegisteredVersion
 from pipelines.gate import judge
-from pipelines.opponent import PREDICTIONS_FILE, gate_metrics, meet_champion, paired_difference
+from pipelines.opponent import (
+    PREDICTIONS_FILE,
+    gate_metrics,
+    kept_predictions,
+    meet_champion,
+    paired_difference,
+)
 from pipelines.tasks import judge_and_promote
 
 METRICS = {
@@ -142,7 +148,7 @@ def test_a_store_that_is_away_is_not_taken_for_one_without_predictions(
         with monkeypatch.context() as patch:
             patch.setattr(artifacts, call, fail)
             with pytest.raises(OSError, match="the store is away"):
-                paired_difference(registry, version, version, data_root)
+                kept_predictions(registry, version)
 
 
 def test_a_challenger_that_found_less_is_rejected_although_its_numbers_are_equal(
