@@ -194,7 +194,11 @@ def test_ctrl_c_says_what_the_same_command_will_do(
 
 
 def test_ctrl_c_while_the_command_line_is_imported_shows_no_traceback(tmp_path: Path) -> None:
-    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    # Started in the background, a process ignores SIGINT, and so do its children: not this one.
+    (tmp_path / "typer.py").write_text(
+        "import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+    )
     done = subprocess.run(
         [sys.executable, "-m", "featherface", "detect", "x.jpg"],
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
