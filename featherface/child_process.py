@@ -2,7 +2,8 @@
 
 Killed with SIGKILL or for want of memory, a process tells its children nothing: they go on, and hold what
 they had locked. Linux kills them if they asked for it (`PR_SET_PDEATHSIG`, prctl(2)); elsewhere nothing
-happens here.
+happens here. Linux looks at the parent alone, and DVC may put a shell between: bash makes way for the command
+it runs, dash stays. Then a thread waits for the end of the named process.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import ctypes
 import os
 import runpy
+import select
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 
 PARENT_VARIABLE = "FEATHERFACE_PARENT_PID"
@@ -27,16 +30,29 @@ def end_with_parent() -> None:
 def end_with_named_parent() -> None:
     """Do so if `PARENT_VARIABLE` names a parent; one that was gone before we could ask ends this process now.
 
-    Whoever starts a program by hand names none, so that it outlives a shell that is closed.
+    Whoever starts a program by hand names none, so that it outlives a shell that is closed. A program that
+    another one takes over (`os.exec`) has to ask anew.
     """
     named = os.environ.get(PARENT_VARIABLE)
-    if named is None:
+    if named is None or sys.platform != "linux":
         return
     end_with_parent()
     try:
-        os.kill(int(named), 0)
+        watched = os.pidfd_open(int(named))
     except ProcessLookupError:
         sys.exit(f"process {named}, which started this one, is gone")
+    if os.getppid() == int(named):
+        os.close(watched)
+    else:
+        threading.Thread(target=_end_with, args=(watched,), name="end-with-parent", daemon=True).start()
+
+
+def _end_with(process: int) -> None:
+    """Wait for the end of a process, given as a file descriptor, and be killed with it."""
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    poll.poll()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def module_command(module: str, *arguments: str) -> list[str]:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from featherface.child_process import end_with_parent
+from featherface.child_process import end_with_parent, module_command
 
 
 def rank() -> int:
@@ -45,8 +45,8 @@ def become_processes(number: int, arguments: Sequence[str]) -> None:
         return
     # torchrun would set it too, and say so at length; the training sets its own number of threads anyway.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
-    os.execv(sys.executable, [sys.executable, *launcher, "-m", "featherface", *arguments])  # noqa: S606 - our own interpreter
+    options = ["--standalone", f"--nproc-per-node={number}", "-m", "featherface", *arguments]
+    os.execv(sys.executable, module_command("torch.distributed.run", *options))  # noqa: S606 - our own interpreter
 
 
 def training_device() -> torch.device:

@@ -145,12 +145,16 @@ FLOW = "import pathlib; from pipelines.dvc_commands import reproduce; reproduce(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
-def test_a_killed_flow_leaves_nobody_at_work(workspace: Path) -> None:
+@pytest.mark.parametrize("shell", ["bash", "dash"])  # one makes way for the command it runs, one stays
+def test_a_killed_flow_leaves_nobody_at_work(workspace: Path, shell: str) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"no {shell} on this machine")
     (workspace / "stage.py").write_text(STAGE)
     (workspace / "dvc.yaml").write_text(
         f"stages:\n  work:\n    cmd: {sys.executable} stage.py\n    deps: [data]\n    outs: [out]\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SHELL": program}
     flow = subprocess.Popen([sys.executable, "-c", FLOW], cwd=workspace, env=environment)
     pid = workspace / "pid"
     while not (pid.is_file() and pid.read_text()):
