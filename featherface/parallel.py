@@ -8,9 +8,8 @@ process nothing happens.
 from __future__ import annotations
 
 import os
-import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -18,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from featherface.child_process import end_with_parent, module_command
+from featherface.child_process import end_with_parent
 
 
 def rank() -> int:
@@ -29,24 +28,6 @@ def rank() -> int:
 def num_processes() -> int:
     """How many processes train together; 1 without `torchrun`."""
     return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def launched_rank() -> int:
-    """Number that `torchrun` gave this process, known before a training joins it with the others; 0 alone."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def become_processes(number: int, arguments: Sequence[str]) -> None:
-    """Go on as `torchrun` with that many processes of `python -m featherface ARGUMENTS`; does not return.
-
-    Processes that `torchrun` started already stay what they are.
-    """
-    if "RANK" in os.environ:
-        return
-    # torchrun would set it too, and say so at length; the training sets its own number of threads anyway.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    options = ["--standalone", f"--nproc-per-node={number}", "-m", "featherface", *arguments]
-    os.execv(sys.executable, module_command("torch.distributed.run", *options))  # noqa: S606 - our own interpreter
 
 
 def training_device() -> torch.device:

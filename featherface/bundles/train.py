@@ -32,9 +32,10 @@ from featherface.distillation.student import StudentTraining
 from featherface.errors import DataError, ImageDecodeError
 from featherface.files import write_atomically
 from featherface.imaging import RgbImage
+from featherface.launching import launched_rank
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
-from featherface.parallel import launched_rank, training_device
+from featherface.parallel import training_device
 from featherface.training.detector import first_batches, fit_detector
 from featherface.training.loop import EpochReport, StepReport
 from featherface.training.notes import epoch_metrics, step_metrics

@@ -94,7 +94,7 @@ def run(
     root = root.resolve()
     number = num_processes_of(stage, root)
     if number > 1:
-        from featherface.parallel import become_processes
+        from featherface.launching import become_processes
 
         become_processes(number, ["run", stage, "--root", str(root)])
     result = run_tracked(stage, root)

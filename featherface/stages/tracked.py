@@ -12,6 +12,7 @@ from pathlib import Path
 
 from featherface.config import Config, load_config
 from featherface.errors import ConfigError, FeatherFaceError
+from featherface.launching import launched_rank
 from featherface.stages import STAGES
 from featherface.stages.base import CHECKPOINT_FILE, PARAMS_FILE, Stage, StageResult, Workspace
 from featherface.tracking.connection import configure, patient_client
@@ -74,8 +75,6 @@ def last_run_id(root: Path, stage: str) -> str | None:
 def _run(
     stage: Stage, config: Config, root: Path, perform: Callable[[Config, Workspace], StageResult]
 ) -> StageResult:
-    from featherface.parallel import launched_rank  # imports torch, which a run without work does not need
-
     if launched_rank() > 0:
         return perform(config, Workspace(root))  # the first process of a training takes the notes
     state = Workspace(root).state_dir(stage.name)

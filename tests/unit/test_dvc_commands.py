@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tiers import slow
 
 from featherface.child_process import PARENT_VARIABLE, module_command
 from pipelines import dvc_commands
@@ -145,7 +146,7 @@ FLOW = "import pathlib; from pipelines.dvc_commands import reproduce; reproduce(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
-@pytest.mark.parametrize("shell", ["bash", "dash"])  # one makes way for the command it runs, one stays
+@pytest.mark.parametrize("shell", ["dash", slow("bash")])  # one stays, one makes way for the command it runs
 def test_a_killed_flow_leaves_nobody_at_work(workspace: Path, shell: str) -> None:
     program = shutil.which(shell)
     if program is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiers import slow
 from torch import nn
 
 from featherface.config import Config, dump_config
@@ -97,9 +98,7 @@ def train(script: Path, *arguments: object, processes: int) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    "enabled", [pytest.param(True, id="distilled"), pytest.param(False, id="twin", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("enabled", [slow(True, name="distilled"), pytest.param(False, id="twin")])
 def test_two_processes_end_with_the_weights_of_one(scenes: Path, tmp_path: Path, enabled: bool) -> None:
     script = tmp_path / "train.py"
     script.write_text(SCRIPT, encoding="utf-8")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -156,18 +154,18 @@ def test_importance_is_the_square_of_what_a_little_less_of_a_channel_changes(nam
     importance = channel_importance(teacher, batches, loss)[name]
     expected = torch.zeros_like(importance)
     step = 1e-5
+    own = teacher.get_submodule(name)
+    looked_at = slice(0, None, max(7, importance.numel() // 5))
     with torch.no_grad():
-        for channel in range(0, importance.numel(), 7):
+        for channel in range(importance.numel())[looked_at]:
+            kept = own.weight[channel].clone(), own.bias[channel].clone()
             for batch in batches:
                 values = []
                 for factor in (1 + step, 1 - step):
-                    changed = copy.deepcopy(teacher)
-                    own = changed.get_submodule(name)
-                    own.weight[channel] *= factor
-                    own.bias[channel] *= factor
-                    values.append(loss(changed, batch))
+                    own.weight[channel], own.bias[channel] = (value * factor for value in kept)
+                    values.append(loss(teacher, batch))
                 expected[channel] += ((values[0] - values[1]) / (2 * step)).square()
-    looked_at = slice(0, None, 7)
+            own.weight[channel], own.bias[channel] = kept
     assert expected[looked_at].max() > 0
     # Not closer: the step may cross the kink of a ReLU.
     torch.testing.assert_close(importance[looked_at], expected[looked_at], rtol=0.05, atol=1e-12)

@@ -18,6 +18,7 @@ from mlflow import MlflowClient, artifacts
 from mlflow.artifacts import download_artifacts
 from onnx import TensorProto, helper
 from test_registry import write_detector
+from tiers import slow
 
 from featherface.cli import main
 from featherface.errors import ModelError
@@ -111,7 +112,7 @@ def test_every_entry_says_who_did_what_and_follows_the_one_before(
     assert registry.check_history() == []
 
 
-@pytest.mark.parametrize("entry_idx", [0, 1, 2])
+@pytest.mark.parametrize("entry_idx", [0, 1, slow(2)])
 def test_an_edited_entry_shows(
     client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str], entry_idx: int
 ) -> None:
@@ -124,7 +125,7 @@ def test_an_edited_entry_shows(
     assert any("does not follow" in problem for problem in problems) == (entry_idx < 2)
 
 
-@pytest.mark.parametrize("entry_idx", [0, 1, 2])
+@pytest.mark.parametrize("entry_idx", [slow(0), 1, 2])
 def test_a_removed_entry_shows(
     client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str], entry_idx: int
 ) -> None:
@@ -138,7 +139,8 @@ def test_a_removed_entry_shows(
 
 
 @pytest.mark.parametrize(
-    "spoil", ["cut", "unknown key", "list", "text for a number", "no time", "end of time"]
+    "spoil",
+    ["cut", slow("unknown key"), slow("list"), slow("text for a number"), "no time", slow("end of time")],
 )
 def test_an_unreadable_entry_is_named_and_stops_nobody(
     client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str], spoil: str
@@ -365,8 +367,9 @@ def test_a_rollback_skips_what_does_not_work_any_more(
     assert registry.get("3").reasons == ("misses helmets",)
 
 
-@pytest.mark.parametrize("works", [True, False])
-@pytest.mark.parametrize("is_written", [True, False])
+@pytest.mark.parametrize(
+    ("is_written", "works"), [(True, False), (False, True), slow(True, True), slow(False, False)]
+)
 def test_a_promotion_that_was_killed_before_the_smoke_test_is_finished(
     client: MlflowClient,
     good_version: Callable[[float], str],

@@ -80,6 +80,7 @@ def test_plans_of_the_project_can_be_read(path: Path) -> None:
     assert read_cells(path)
 
 
+@pytest.mark.slow
 def test_a_plan_is_run_once_and_its_cells_do_not_depend_on_each_other(tmp_path: Path) -> None:
     data, teacher, plan = (
         tmp_path / "data",
