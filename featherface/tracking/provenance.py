@@ -105,9 +105,12 @@ def _read_text(path: Path) -> str | None:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
+    # `git status` would note in the index what it found. Killed at that, it leaves a lock behind that stops
+    # every commit.
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     try:
         answer = subprocess.run(  # noqa: S603 - fixed words, no shell
-            ["git", "-C", str(root), *arguments],  # noqa: S607 - whichever git the user has
+            command,
             capture_output=True,
             text=True,
             timeout=30,

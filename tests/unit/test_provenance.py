@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 
@@ -62,6 +63,17 @@ def test_a_clean_checkout_is_tagged_with_its_commit_and_digests(checkout: Path) 
 def test_a_changed_file_makes_the_checkout_dirty(checkout: Path) -> None:
     (checkout / "params.yaml").write_text("model: {architecture: v1}\n")
     assert provenance_tags(checkout, code=checkout)["git.dirty"] == "true"
+
+
+def test_looking_writes_nothing_into_the_repository(checkout: Path) -> None:
+    """Killed while it writes the index, git leaves a lock behind that refuses every commit."""
+    index = checkout / ".git" / "index"
+    os.utime(checkout / "params.yaml", (1, 1))
+    before = index.read_bytes()
+    provenance_tags(checkout, code=checkout)
+    assert index.read_bytes() == before
+    git(checkout, "status")
+    assert index.read_bytes() != before, "there was something to write"
 
 
 def test_a_file_that_git_does_not_know_makes_the_checkout_dirty(checkout: Path) -> None:
