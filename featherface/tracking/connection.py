@@ -6,10 +6,11 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import mlflow
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, LifecycleStage
 from mlflow.exceptions import MlflowException
@@ -45,7 +46,7 @@ def shown(text: str) -> str:
 def configure(root: Path) -> str:
     """Make MLflow use the workspace's tracking store and have its experiment there; harmless when repeated.
 
-    A new database inside the workspace takes a second or two to be laid out.
+    A new database inside the workspace takes a second or two to be laid out; others wait for that.
 
     Returns:
         The tracking URI, which is now MLflow's default in this process.
@@ -68,13 +69,24 @@ def configure(root: Path) -> str:
     # A server chooses itself where artifacts go.
     folder = None if is_named_by_user else (root.resolve() / ARTIFACTS).as_uri()
     try:
-        _ensure_experiment(MlflowClient(uri), folder)
+        with nullcontext() if is_named_by_user else _layout_turn(root):
+            _ensure_experiment(MlflowClient(uri), folder)
     except MlflowException as error:
         raise FeatherFaceError(
             f"the tracking store {shown(uri)} cannot be used ({shown(_first_line(error))}); "
             f"start its server, or unset {_TRACKING_URI} to keep runs in {root / DATABASE}"
         ) from error
     return uri
+
+
+@contextmanager
+def _layout_turn(root: Path) -> Iterator[None]:
+    """One process at a time: MLflow itself lets two lay out the same new database, and one of them fails."""
+    if not os.access(root, os.W_OK):
+        yield  # nothing can be made here, so nobody has to wait
+        return
+    with FileLock(root / f"{DATABASE}.lock"):
+        yield
 
 
 @contextmanager

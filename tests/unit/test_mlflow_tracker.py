@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,31 @@ def test_configuring_twice_keeps_the_experiment_and_restores_a_deleted_one(
     configure(tmp_path)
     assert experiment_id(client) == before
     assert client.get_experiment(before).lifecycle_stage == "active"
+
+
+@pytest.mark.slow
+def test_processes_that_start_together_lay_out_one_database(tmp_path: Path) -> None:
+    script = """
+import pathlib, sys, time
+from featherface.tracking.connection import configure
+root, number = pathlib.Path(sys.argv[1]), sys.argv[2]
+(root / f"ready{number}").touch()
+while not (root / "go").exists():
+    time.sleep(0.001)
+configure(root)
+"""
+    together = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path), str(number)], stderr=subprocess.PIPE, text=True
+        )
+        for number in range(3)
+    ]
+    while len(list(tmp_path.glob("ready*"))) < len(together):
+        assert all(process.poll() is None for process in together)
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    said = [process.communicate(timeout=120)[1] for process in together]
+    assert [process.returncode for process in together] == [0] * len(together), said
 
 
 def test_two_workspaces_of_one_process_have_a_store_each(
