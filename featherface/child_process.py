@@ -3,7 +3,7 @@
 Killed with SIGKILL or for want of memory, a process tells its children nothing: they go on, and hold what
 they had locked. Linux kills them if they asked for it (`PR_SET_PDEATHSIG`, prctl(2)); elsewhere nothing
 happens here. Linux looks at the parent alone, and DVC may put a shell between: bash makes way for the command
-it runs, dash stays. Then a thread waits for the end of the named process.
+it runs, dash stays. So a thread waits for the end of the named process, too (from Linux 5.3 on).
 """
 
 from __future__ import annotations
@@ -34,17 +34,28 @@ def end_with_named_parent() -> None:
     another one takes over (`os.exec`) has to ask anew.
     """
     named = os.environ.get(PARENT_VARIABLE)
-    if named is None or sys.platform != "linux":
+    if named is None:
         return
     end_with_parent()
     try:
-        watched = os.pidfd_open(int(named))
+        os.kill(int(named), 0)
+        watched = _open_process(int(named))
     except ProcessLookupError:
         sys.exit(f"process {named}, which started this one, is gone")
-    if os.getppid() == int(named):
-        os.close(watched)
-    else:
+    if watched is not None:
         threading.Thread(target=_end_with, args=(watched,), name="end-with-parent", daemon=True).start()
+
+
+def _open_process(pid: int) -> int | None:
+    """A file descriptor that can be read once the process has ended; None where there is no such thing."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
+    except OSError:  # before Linux 5.3, or forbidden in a sandbox
+        return None
 
 
 def _end_with(process: int) -> None:

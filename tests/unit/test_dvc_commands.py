@@ -62,8 +62,9 @@ def note_writers(workspace: Path, *processes: int) -> Path:
 
 def test_the_lock_of_a_process_whose_number_another_one_has_stops_nobody(workspace: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
-        note_writers(workspace, stranger.pid)
+        locks = note_writers(workspace, stranger.pid)
         dvc_commands.run_dvc(workspace, "add", "data")
+        assert str(stranger.pid) not in locks.read_text()
         stranger.communicate(b"\n")
 
 
@@ -71,8 +72,9 @@ def test_the_lock_of_a_zombie_stops_nobody(workspace: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as zombie:
         while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
-        note_writers(workspace, zombie.pid)
+        locks = note_writers(workspace, zombie.pid)
         dvc_commands.run_dvc(workspace, "add", "data")
+        assert str(zombie.pid) not in locks.read_text()
 
 
 def test_only_locks_of_the_gone_are_dropped(workspace: Path) -> None:
@@ -172,6 +174,23 @@ def test_a_killed_flow_leaves_nobody_at_work(workspace: Path, shell: str) -> Non
         flow.args, cwd=workspace, env=environment, capture_output=True, text=True, check=False
     )
     assert again.returncode == 0, again.stderr
+
+
+def test_a_kernel_without_process_descriptors_stops_no_child() -> None:
+    script = """
+import errno, os, threading
+def missing(pid):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+os.pidfd_open = missing
+from featherface.child_process import end_with_named_parent
+end_with_named_parent()
+print(threading.active_count())
+"""
+    environment = {**os.environ, PARENT_VARIABLE: str(os.getpid()), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr
 
 
 def test_a_child_whose_parent_is_gone_does_not_start(tmp_path: Path) -> None:
