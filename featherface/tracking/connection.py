@@ -71,7 +71,7 @@ def configure(root: Path) -> str:
     try:
         with nullcontext() if is_named_by_user else _layout_turn(root):
             _ensure_experiment(MlflowClient(uri), folder)
-    except MlflowException as error:
+    except (MlflowException, OSError) as error:
         raise FeatherFaceError(
             f"the tracking store {shown(uri)} cannot be used ({shown(_first_line(error))}); "
             f"start its server, or unset {_TRACKING_URI} to keep runs in {root / DATABASE}"

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from tiny_network import Tiny, make_tiny
@@ -19,7 +18,6 @@ from featherface.inference.backends import OnnxBackend, TorchBackend, info_of_mo
 from featherface.inference.detector import FaceDetector
 from featherface.inference.model_info import preprocessing
 from featherface.models.build import build_model
-from featherface.models.detector import FeatherFace
 from featherface.names import INNOVATIONS
 from featherface.structures import HeadOutputs
 
@@ -184,44 +182,23 @@ def test_latency_of_what_cannot_run_is_refused(exported: Path, tmp_path: Path) -
             measure_latency(**wrong)
 
 
-def with_statistics(detector: FeatherFace) -> FeatherFace:
-    """Without statistics of its own an untrained network answers in hundreds, and rounds accordingly."""
-    with torch.no_grad():
-        for _ in range(30):
-            detector(torch.rand(4, 3, 96, 96) * 255 - 110)
-    return detector
+# None, each alone, each left out: every two innovations are seen together, apart, and both away.
+SUBSETS = [("v2-ultra", subset) for size in (0, 1, 4) for subset in combinations(INNOVATIONS, size)]
+WHOLE = [(name, None) for name in ("v2-ultra", "v2-ultra-reference", "v1-487k", "v1")]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # a trace takes some twenty seconds of a free core, and more on a crowded machine
-@pytest.mark.parametrize("architecture", ["v2-ultra", "v2-ultra-reference", "v1-487k", "v1"])
-def test_every_architecture_exports(architecture: str, tmp_path: Path, photo: np.ndarray) -> None:
+@pytest.mark.parametrize(("architecture", "innovations"), [*WHOLE, *SUBSETS])
+def test_every_network_exports(
+    architecture: str, innovations: tuple[str, ...] | None, tmp_path: Path, photo: np.ndarray
+) -> None:
     torch.manual_seed(0)
-    detector = with_statistics(build_model(architecture))
+    detector = build_model(architecture, innovations=innovations)
+    # Without statistics of its own an untrained network answers in hundreds, and rounds accordingly.
+    with torch.no_grad():
+        for _ in range(30):
+            detector(torch.rand(4, 3, 96, 96) * 255 - 110)
     path = tmp_path / "model.onnx"
     export_onnx(detector, path, info=info_of_module(detector, architecture=architecture))
     assert check_parity(detector, path, [photo], sizes_px=(32, 160, 320)).worst <= 1e-4
-
-
-# None, each alone, each left out: every two innovations are seen together, apart, and both away.
-SUBSETS = [subset for size in (0, 1, 4) for subset in combinations(INNOVATIONS, size)]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("innovations", SUBSETS, ids=lambda subset: "+".join(subset) or "none")
-def test_every_innovation_exports_with_and_without_the_others(
-    innovations: tuple[str, ...], tmp_path: Path
-) -> None:
-    """At one size, traced in a quarter of the time; that sides are free is asked of whole networks."""
-    torch.manual_seed(0)
-    detector = with_statistics(build_model("v2-ultra", innovations=innovations))
-    path = tmp_path / "model.onnx"
-    info = info_of_module(detector, architecture="v2-ultra", innovations=innovations)
-    export_onnx(detector, path, info=info, fixed_hw=(96, 64))
-    images = torch.rand(1, 3, 96, 64) * 255 - 110
-    with torch.no_grad():
-        expected = detector.eval()(images)
-    answered = onnxruntime.InferenceSession(path).run(list(expected._fields), {"images": images.numpy()})
-    for name, ours, theirs in zip(expected._fields, expected, answered, strict=True):
-        np.testing.assert_allclose(theirs, ours.numpy(), rtol=1e-4, atol=1e-4, err_msg=name)

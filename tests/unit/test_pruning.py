@@ -155,7 +155,7 @@ def test_importance_is_the_square_of_what_a_little_less_of_a_channel_changes(nam
     expected = torch.zeros_like(importance)
     step = 1e-5
     own = teacher.get_submodule(name)
-    looked_at = slice(0, None, max(7, importance.numel() // 5))
+    looked_at = slice(0, None, 7)
     with torch.no_grad():
         for channel in range(importance.numel())[looked_at]:
             kept = own.weight[channel].clone(), own.bias[channel].clone()
