@@ -22,7 +22,7 @@ from featherface.stages.evaluate import evaluate_model_file
 from featherface.tracking.download import download_model
 from featherface.tracking.provenance import DATA_MD5, UNKNOWN
 from featherface.tracking.registry import ModelRegistry
-from featherface.tracking.versions import FILE_MEAN_AP, MODEL_NAME, RegisteredVersion
+from featherface.tracking.versions import FILE_MEAN_AP, MODEL_NAME, RegisteredVersion, UnavailableError
 from pipelines.gate import Metrics, Slice
 
 PREDICTIONS_FILE = "predictions.npz"
@@ -54,7 +54,8 @@ def meet_champion(
     They are on record where the data are the same. Where they are others, the champion's file is scored on
     them now: new data must not be the way in for a model that finds less. Where that is not possible, the
     version of the challenger's data not known or the champion's file not usable, its numbers on record are
-    given, which compare with nothing: a champion that does not work must not keep out one that does.
+    given, which compare with nothing: a champion that does not work must not keep out one that does. One that
+    cannot be fetched may work, so nothing is judged until it can, or until a person promotes by hand.
 
     Args:
         registry: where predictions are kept with the versions.
@@ -62,6 +63,9 @@ def meet_champion(
         challenger: the new version.
         root: the workspace; its data are those that the challenger was scored on.
         config: of the workspace.
+
+    Raises:
+        UnavailableError: what is kept of the champion cannot be fetched: the store is away, or has lost it.
     """
     on_record = gate_metrics(champion)
     data = challenger.tags.get(DATA_MD5, UNKNOWN)
@@ -72,6 +76,8 @@ def meet_champion(
     logger.info("the champion, version %s, is scored on the challenger's data", champion.version)
     try:
         metrics, predictions = _score(champion, root, config)
+    except UnavailableError:
+        raise
     except ModelError as error:
         logger.warning("the champion cannot be scored on the challenger's data: %s", error)
         return Opponent(on_record, None)

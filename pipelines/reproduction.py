@@ -18,9 +18,8 @@ from featherface.errors import DataError, ModelError
 from featherface.files import sha256_of
 from featherface.stages import names
 from featherface.stages.base import PARAMS_FILE
-from featherface.tracking.connection import configure
 from featherface.tracking.provenance import GIT_DIRTY, GIT_SHA, UNKNOWN
-from featherface.tracking.registry import ModelRegistry
+from featherface.tracking.registry import ModelRegistry, open_registry
 from featherface.tracking.versions import ONNX_SHA256, RegisteredVersion
 from pipelines import dvc_commands
 
@@ -70,16 +69,15 @@ def reproduce_version(version: str, *, root: Path, target: Path) -> Reproduction
         target: a new folder for code and workspace; what it needs stays there.
 
     Raises:
-        ModelError: the version was made with uncommitted changes, or its recipe was not kept or names files
-            outside the workspace.
+        ModelError: there is no such registry or version, it was made with uncommitted changes, or its recipe
+            was not kept, cannot be fetched now or names files outside the workspace.
         DataError: the target is there already, or the commit is not in this repository.
-        FeatherFaceError: the pipeline failed.
+        FeatherFaceError: the store cannot be used, or the pipeline failed.
     """
     root, target = root.resolve(), target.resolve()
     if target.exists():
         raise DataError(f"{target}: is there already; give a new folder")
-    configure(root)
-    registry = ModelRegistry()
+    registry = open_registry(root)
     registered = registry.get(version)
     commit = _commit_of(registered)
     workspace = target / "workspaces" / "again"

@@ -10,10 +10,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import mlflow
+from botocore.exceptions import BotoCoreError, ClientError
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, LifecycleStage
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from featherface.errors import FeatherFaceError
 
@@ -23,6 +25,9 @@ ARTIFACTS = "mlartifacts"
 
 _TRACKING_URI = "MLFLOW_TRACKING_URI"
 _LOGGING_LEVEL = "MLFLOW_LOGGING_LEVEL"
+# MLflow's client lets through what the file system, a damaged database and an S3 store say themselves.
+STORE_ERRORS = (MlflowException, OSError, SQLAlchemyError, BotoCoreError, ClientError)
+
 # The client's own defaults keep trying for minutes at a call; a training loop cannot wait that long, and
 # what fails is kept and delivered later anyway.
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
@@ -71,10 +76,14 @@ def configure(root: Path) -> str:
     try:
         with nullcontext() if is_named_by_user else _layout_turn(root):
             _ensure_experiment(MlflowClient(uri), folder)
-    except (MlflowException, OSError) as error:
-        raise FeatherFaceError(
-            f"the tracking store {shown(uri)} cannot be used ({shown(_first_line(error))}); "
+    except STORE_ERRORS as error:
+        remedy = (
             f"start its server, or unset {_TRACKING_URI} to keep runs in {root / DATABASE}"
+            if is_named_by_user
+            else f"bring {DATABASE} back from a backup, or move it away to begin anew without its runs"
+        )
+        raise FeatherFaceError(
+            f"the tracking store {shown(uri)} cannot be used ({first_line(error)}); {remedy}"
         ) from error
     return uri
 
@@ -133,5 +142,6 @@ def _ensure_experiment(client: MlflowClient, folder: str | None) -> None:
         client.restore_experiment(experiment.experiment_id)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def first_line(error: Exception) -> str:
+    """What an error says first, without users and passwords."""
+    return shown((str(error).strip().splitlines() or [type(error).__name__])[0])

@@ -67,7 +67,7 @@ def fetch_extra(client: MlflowClient, version: ModelVersion, name: str) -> Path 
         name: of the file.
 
     Raises:
-        MlflowException: the store does not answer; so does an OSError, for artifacts.
+        one of `STORE_ERRORS`: the store does not answer.
     """
     try:
         folder = client.get_model_version_download_uri(version.name, version.version)

@@ -132,9 +132,11 @@ class ModelRegistry:
 
         Raises:
             ModelError: there is no such version.
-            MlflowException: the store does not answer; so does an OSError, for artifacts.
+            UnavailableError: the store does not answer.
         """
-        return fetch_extra(self._client, self._store.find(version), name)
+        found = self._store.find(version)
+        with readable_errors(f"{name} of version {version} of '{self.name}'"):
+            return fetch_extra(self._client, found, name)
 
     def record_rejection(self, version: str, reasons: Iterable[str]) -> None:
         """Write down that a version was judged and not promoted; it stays the challenger until the next one.

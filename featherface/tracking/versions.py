@@ -12,7 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from featherface.errors import ModelError
-from featherface.tracking.connection import shown
+from featherface.tracking.connection import STORE_ERRORS, first_line
 
 MODEL_NAME = "featherface"
 FILE_MEAN_AP = "file.mean_ap"
@@ -93,12 +93,11 @@ def readable_errors(what: str) -> Iterator[None]:
     """Turn the store's errors into one line that says what was asked for.
 
     Raises:
-        UnavailableError: whatever MLflow or the file system raised within.
+        UnavailableError: whatever the store raised within.
     """
     try:
         yield
-    except (MlflowException, OSError) as error:
-        reason = shown((str(error).strip().splitlines() or [type(error).__name__])[0])
+    except STORE_ERRORS as error:
         raise UnavailableError(
-            f"{what}: cannot be had ({reason}); `featherface registry list` shows what there is"
+            f"{what}: cannot be had ({first_line(error)}); `featherface registry list` shows what there is"
         ) from error

@@ -148,6 +148,17 @@ def test_a_store_that_cannot_be_used_is_refused_in_one_line(
         configure(tmp_path)
 
 
+def test_a_damaged_database_is_refused_in_one_line(
+    empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    database = tmp_path / "mlflow.db"
+    content = empty_database.read_bytes()
+    database.write_bytes(content[:4096] + b"\x5a" * (len(content) - 4096))
+    with pytest.raises(FeatherFaceError, match=r"cannot be used \(.*malformed\); bring mlflow\.db back"):
+        configure(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("address", "expected"),
     [

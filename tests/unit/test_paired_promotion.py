@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from mlflow import MlflowClient, artifacts
 from test_registry import write_detector
 
@@ -21,7 +22,7 @@ from featherface.tracking import ledger, moves
 from featherface.tracking.connection import experiment_id
 from featherface.tracking.provenance import DATA_MD5
 from featherface.tracking.registry import ModelRegistry
-from featherface.tracking.versions import RegisteredVersion
+from featherface.tracking.versions import RegisteredVersion, UnavailableError
 from pipelines.gate import judge
 from pipelines.opponent import (
     PREDICTIONS_FILE,
@@ -147,8 +148,24 @@ def test_a_store_that_is_away_is_not_taken_for_one_without_predictions(
     for call in ("list_artifacts", "download_artifacts"):
         with monkeypatch.context() as patch:
             patch.setattr(artifacts, call, fail)
-            with pytest.raises(OSError, match="the store is away"):
+            with pytest.raises(UnavailableError, match=r"version 1 .* cannot be had \(the store is away\)"):
                 kept_predictions(registry, version)
+
+
+def test_a_champion_in_a_store_that_is_away_is_not_taken_for_one_that_does_not_work(
+    client: MlflowClient, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, config = ModelRegistry(), Config(data=DataConfig(root=str(data_root)))
+    champion = add_version(client, data_root, tmp_path / "a", share=1.0, data_md5="older.dir")
+    challenger = add_version(client, data_root, tmp_path / "b", share=0.5)
+    met = [registry.get(champion), registry.get(challenger)]
+
+    def fail(*_: object, **__: object) -> None:
+        raise EndpointConnectionError(endpoint_url="http://store.test")
+
+    monkeypatch.setattr(artifacts, "download_artifacts", fail)
+    with pytest.raises(UnavailableError, match=rf"featherface/{champion}: cannot be had .*store\.test"):
+        meet_champion(registry, *met, root=tmp_path, config=config)
 
 
 def test_a_challenger_that_found_less_is_rejected_although_its_numbers_are_equal(

@@ -622,7 +622,7 @@ def test_no_reason_forges_a_line_of_the_history(
     assert line.endswith(r"x\n2020-01-01T00:00:00Z  promote   9 -> 9  forged \x1b[2Jhidden")
 
 
-@pytest.mark.parametrize("command", ["list", "history", "reap", "rollback"])
+@pytest.mark.parametrize("command", ["list", "history", "reap", "rollback", "reproduce 1"])
 @pytest.mark.parametrize("kind", ["nothing", "file", "garbage"])
 def test_where_no_registry_is_none_is_made(
     tmp_path: Path,
@@ -640,7 +640,7 @@ def test_where_no_registry_is_none_is_made(
         (root / "mlflow.db").write_text("garbage" * 100)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(SystemExit) as left:
-        main(["registry", command, "--root", str(root)])
+        main(["registry", *command.split(), "--root", str(root)])
     (line,) = capsys.readouterr().err.splitlines()
     words = "is no SQLite database" if kind == "garbage" else "no registry at"
     assert (left.value.code, words in line) == (2, True), line
