@@ -1,41 +1,78 @@
-"""What the first bytes of a Matroska or WebM film say of its length; no decoding."""
+"""What the structure of a Matroska or WebM film says of its length; no decoding."""
 
-_HEADER, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+import os
+from typing import BinaryIO
+
+_HEADER, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
+_START_BYTES = 4096
+_LONGEST_HEAD = 12
+"""An identifier of four bytes and a length of eight."""
+_MAX_ELEMENTS = 2_000_000
+"""Of a stream; ten hours of pictures and sound have fewer. What comes after so many is not looked at."""
 
 
-def missing_bytes(start: bytes, file_size: int) -> int:
+def missing_bytes(file: BinaryIO) -> int:
     """How many bytes of a film lie beyond the end of its file.
 
-    A Matroska file is a header and one segment, each an identifier, a length and the content. 0 where nothing
-    is missing, where the segment does not say its length (streams that were written as they came), and for
-    all other files.
+    A Matroska file is a header and one segment, each an identifier, a length and the content. A film that was
+    written as it came (a browser's recording) does not know its length; the parts that the segment consists
+    of do, so one that ends within a part was cut. 0 where nothing is missing, as far as the file says (a
+    stream that was cut between two parts), and for all other files.
 
     Args:
-        start: of the file; a few hundred bytes hold the header.
-        file_size: in bytes.
+        file: opened for reading, at any position.
+
+    Raises:
+        OSError: it cannot be read.
 
     Reference:
-        EBML, RFC 8794, sections 4 and 6; Matroska, RFC 9559, section 5.1.
+        EBML, RFC 8794, sections 4 and 6; Matroska, RFC 9559, sections 5.1 and 10.
     """
+    file_size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(_START_BYTES)
     if not start.startswith(_HEADER):
         return 0
     header_size, content = _read_size(start, len(_HEADER))
-    segment = content + header_size
-    if start[segment : segment + len(_SEGMENT)] != _SEGMENT:
+    segment = content + (header_size or 0)
+    if header_size is None or start[segment : segment + len(_SEGMENT)] != _SEGMENT:
         return 0
     size, content = _read_size(start, segment + len(_SEGMENT))
+    if size is None:
+        return _missing_in_stream(file, content, file_size) if content > segment + len(_SEGMENT) else 0
     return max(0, content + size - file_size)
 
 
-def _read_size(data: bytes, offset: int) -> tuple[int, int]:
+def _missing_in_stream(file: BinaryIO, offset: int, file_size: int) -> int:
+    """How much of the last part of a segment is missing; what makes no sense ends the search."""
+    for _ in range(_MAX_ELEMENTS):
+        if offset >= file_size:
+            return offset - file_size
+        file.seek(offset)
+        head = file.read(_LONGEST_HEAD)
+        id_width = 9 - head[0].bit_length()
+        if id_width > 4:
+            return 0
+        size, content = _read_size(head, id_width)
+        if content == id_width:  # the head itself is cut, or its length is none
+            return 1 if len(head) < _LONGEST_HEAD else 0
+        if head[:id_width] == _CLUSTER and size is None:
+            size = 0  # the parts of a cluster come next
+        if size is None:
+            return 0
+        offset += content + size
+    return 0
+
+
+def _read_size(data: bytes, offset: int) -> tuple[int | None, int]:
     """A length of 1 to 8 bytes and where it ends; the zeros before the first 1 say how many bytes follow.
 
-    All ones mean that it is not known: 0, as for a length that is cut itself or is none.
+    None: it is not known, which all ones say; where it ends is `offset` if it is cut itself or is none.
     """
     first = data[offset : offset + 1]
     width = 9 - first[0].bit_length() if first else 9
     if width > 8 or offset + width > len(data):
-        return 0, offset
+        return None, offset
     ones = (1 << (7 * width)) - 1
     value = int.from_bytes(data[offset : offset + width]) & ones
-    return (0 if value == ones else value), offset + width
+    return (None if value == ones else value), offset + width

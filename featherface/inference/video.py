@@ -163,7 +163,7 @@ def _counted_and_missing(path: Path) -> tuple[bool, int]:
         if _ISO_MEDIA.match(start):
             film = inspect_boxes(file)
             return film.shows_all_frames, film.missing_bytes
-        return bool(_AVI.match(start)), missing_bytes(start, os.fstat(file.fileno()).st_size)
+        return bool(_AVI.match(start)), missing_bytes(file)
 
 
 def _camera_or_path(source: object) -> Path | int:

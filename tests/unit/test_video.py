@@ -277,6 +277,30 @@ def test_a_matroska_film_that_was_cut_gives_its_frames_and_then_says_so(name: st
     assert 2 <= len(frames) < NUM_FRAMES
 
 
+def as_stream(film: bytes) -> bytes:
+    """A Matroska film as a browser records it: neither segment nor the last cluster says how long it is."""
+    edited = bytearray(film)
+    for kind in (b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"):
+        start = film.rindex(kind) + len(kind)
+        width = 9 - film[start].bit_length()
+        edited[start : start + width] = ((2 << (7 * width)) - 1).to_bytes(width)
+    return bytes(edited)
+
+
+@pytest.mark.parametrize("name", ["film.mkv", "film.webm"])
+def test_a_matroska_stream_that_ends_within_a_frame_was_cut(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    whole = as_stream(noisy_film(path, "MJPG" if name.endswith("mkv") else "VP80"))
+    path.write_bytes(whole)
+    assert len(list(read_frames(path))) == NUM_FRAMES
+    path.write_bytes(whole[: len(whole) // 2])
+    frames = []
+    with pytest.raises(DataError, match=r"ends after \d frames, \d+ bytes too early"):  # noqa: PT012
+        for frame in read_frames(path):
+            frames.append(frame)  # noqa: PERF402 - those before the error count
+    assert 2 <= len(frames) < NUM_FRAMES
+
+
 def trimmed(film: bytes) -> bytearray:
     """The first half of an MP4 film, as its edit list says; the frames are all there."""
     edited, edits = bytearray(film), film.index(b"elst") + 12
@@ -386,16 +410,24 @@ def test_what_the_boxes_of_an_mp4_file_say(content: bytes, expected: IsoFilm) ->
         ("1a45dfa3 82 0000 18538067 84", 4),
         ("1a45dfa3 82 0000 18538067 84 01020304", 0),
         ("1a45dfa3 82 0000 18538067 4010 01", 15),  # a length of two bytes
-        ("1a45dfa3 82 0000 18538067 ff 01", 0),  # a stream: the length is not known
-        ("1a45dfa3 82 0000 18538067 01ffffffffffffff 01", 0),
+        ("1a45dfa3 82 0000 18538067 ff", 0),  # a stream: the length is not known
+        ("1a45dfa3 82 0000 18538067 01ffffffffffffff ec 82 0000", 0),
+        ("1a45dfa3 82 0000 18538067 01ffffffffffffff ec 84 0000", 2),
+        ("1a45dfa3 82 0000 18538067 ff 1f43b675 ff a3 82 0000 a3 85 00", 4),  # in a cluster without a length
+        ("1a45dfa3 82 0000 18538067 ff 1f43b675 83 a3 81 00 1f43b675 83 a3", 2),  # and in one with
+        ("1a45dfa3 82 0000 18538067 ff 1f43b675 ff a3 82 0000 a3", 1),  # before the length of a part
+        ("1a45dfa3 82 0000 18538067 ff 1f43b6", 1),
+        ("1a45dfa3 82 0000 18538067 ff a3 ff 0000", 0),  # only a cluster may be without
+        ("1a45dfa3 82 0000 18538067 ff 00 85 00", 0),  # no part
+        ("1a45dfa3 82 0000 18538067 ff a3 00" + 12 * "00", 0),
+        ("1a45dfa3 82 0000 18538067 ff a3 85 0102030405 1f43b675 10ffffff", 16777215),
         ("1a45dfa3 82 0000 18538067 00", 0),  # no length at all
         ("1a45dfa3 82 0000 1f43b675 84", 0),  # no segment
         ("52494646 84 0000 18538067 84", 0),  # no Matroska
     ],
 )
 def test_what_a_matroska_file_lacks(content: str, missing: int) -> None:
-    data = bytes.fromhex(content)
-    assert missing_bytes(data, len(data)) == missing
+    assert missing_bytes(io.BytesIO(bytes.fromhex(content))) == missing
 
 
 def test_a_film_that_is_gone_by_its_end_is_named(film: Path) -> None:
