@@ -137,9 +137,12 @@ def test_files_that_mlflow_keeps_are_none_of_dvcs(workspace: Path) -> None:
 
 
 STAGE = """
-import os, pathlib, time
-from featherface.child_process import end_with_named_parent
+import os, pathlib, sys, time
+from featherface.child_process import end_with_named_parent, module_command
 end_with_named_parent()
+if "torchrun" in sys.argv and "RANK" not in os.environ:
+    options = ["--standalone", "--nproc-per-node=2", *sys.argv]
+    os.execv(sys.executable, module_command("torch.distributed.run", *options))
 pathlib.Path("out").write_text("half")
 pathlib.Path("pid").write_text(str(os.getpid()))
 time.sleep(0 if pathlib.Path("calm").exists() else 60)
@@ -148,14 +151,18 @@ FLOW = "import pathlib; from pipelines.dvc_commands import reproduce; reproduce(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
-@pytest.mark.parametrize("shell", ["dash", slow("bash")])  # one stays, one makes way for the command it runs
-def test_a_killed_flow_leaves_nobody_at_work(workspace: Path, shell: str) -> None:
+@pytest.mark.parametrize(
+    ("shell", "launcher"),  # dash stays, bash makes way for the command it runs
+    [("dash", ""), slow("bash", ""), slow("dash", "torchrun")],
+)
+def test_a_killed_flow_leaves_nobody_at_work(workspace: Path, shell: str, launcher: str) -> None:
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"no {shell} on this machine")
     (workspace / "stage.py").write_text(STAGE)
+    command = f"{sys.executable} stage.py {launcher}"
     (workspace / "dvc.yaml").write_text(
-        f"stages:\n  work:\n    cmd: {sys.executable} stage.py\n    deps: [data]\n    outs: [out]\n"
+        f"stages:\n  work:\n    cmd: {command}\n    deps: [data]\n    outs: [out]\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SHELL": program}
     flow = subprocess.Popen([sys.executable, "-c", FLOW], cwd=workspace, env=environment)
@@ -164,6 +171,7 @@ def test_a_killed_flow_leaves_nobody_at_work(workspace: Path, shell: str) -> Non
         assert flow.poll() is None
         time.sleep(0.02)
     family = psutil.Process(flow.pid).children(recursive=True)
+    assert len(family) >= (4 if launcher else 2)  # DVC, torchrun and its two
     assert int(pid.read_text()) in [member.pid for member in family]
     flow.send_signal(signal.SIGKILL)
     flow.wait()
