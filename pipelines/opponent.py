@@ -16,9 +16,8 @@ from featherface.config import Config
 from featherface.errors import ModelError
 from featherface.evaluation.bootstrap import MEAN, Interval, ap_differences
 from featherface.evaluation.predictions import load_archive, read_predictions
-from featherface.evaluation.run import GROUND_TRUTH_DIR
+from featherface.evaluation.run import GROUND_TRUTH_DIR, evaluate_model_file
 from featherface.evaluation.widerface import load_ground_truth, restrict
-from featherface.stages.evaluate import evaluate_model_file
 from featherface.tracking.download import download_model
 from featherface.tracking.provenance import DATA_MD5, UNKNOWN
 from featherface.tracking.registry import ModelRegistry

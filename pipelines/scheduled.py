@@ -17,9 +17,9 @@ from prefect.input import RunInput
 from prefect.states import Completed, Failed
 
 from featherface.config import Config, load_config
+from featherface.evaluation.run import evaluate_model_file
 from featherface.stages.base import PARAMS_FILE
-from featherface.stages.evaluate import evaluate_model_file
-from featherface.tracking.connection import configure
+from featherface.tracking.connection import configure, patient_client
 from featherface.tracking.download import download_model
 from featherface.tracking.provenance import DATA_MD5, data_md5, provenance_tags
 from featherface.tracking.registry import ModelRegistry
@@ -60,7 +60,8 @@ def retrain(
     """
     folder = Path(root).resolve()
     try:
-        with workspace_turn(folder):
+        # Nobody waits for it, so a server that is away for a minute may come back.
+        with workspace_turn(folder), patient_client():
             prepare_workspace(
                 folder,
                 profile=profile,
@@ -89,7 +90,7 @@ def reevaluate_champion(root: str = ".", max_ap_difference: float = 0.001) -> St
     config = load_config(folder / PARAMS_FILE)
     try:
         # Data that change while they are looked at would be taken for a champion that changed.
-        with workspace_turn(folder):
+        with workspace_turn(folder), patient_client():
             return _judge_champion(folder, config, max_ap_difference)
     except WorkspaceBusyError as error:
         return Completed(name="Skipped", message=str(error))

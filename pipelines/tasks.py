@@ -14,9 +14,9 @@ from prefect.tasks import Task
 from featherface.config import Config, EvaluateConfig
 from featherface.errors import FeatherFaceError
 from featherface.evaluation.predictions import read_predictions, save_archive
+from featherface.evaluation.run import evaluate_model_file
 from featherface.stages import names
 from featherface.stages.base import Workspace
-from featherface.stages.evaluate import evaluate_model_file
 from featherface.stages.tracked import FAILURE_FILE, FLOW_RUN_VARIABLE, PARENT_RUN_VARIABLE
 from featherface.tracking import runs
 from featherface.tracking.connection import PATIENCE

@@ -68,8 +68,8 @@ def evaluate(
 ) -> int:
     """Measure average precision: WIDER FACE easy, medium, hard (single scale, original size) and COCO."""
     from featherface.evaluation.report_page import check_reportable, write_page
+    from featherface.evaluation.run import evaluate_model_file
     from featherface.evaluation.views import parse_scales
-    from featherface.stages.evaluate import evaluate_model_file
 
     if report_file is not None:
         check_reportable(data, split)

@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from tqdm import tqdm
 
 from featherface.config import EvaluateConfig
 from featherface.data.widerface import Sample, Split, open_widerface
-from featherface.errors import DataError
+from featherface.errors import DataError, OptionError
 from featherface.evaluation.predictions import to_rows, write_predictions
 from featherface.evaluation.report import EvaluationReport
 from featherface.evaluation.slices import slices
@@ -59,6 +59,45 @@ def detector_for(model: str | Path | None, settings: EvaluateConfig) -> FaceDete
         max_faces=settings.max_faces,
         image_size=settings.image_size,
         num_threads=settings.num_threads,
+    )
+
+
+def evaluate_model_file(
+    model: str | None,
+    root: Path,
+    *,
+    split: str = "val",
+    settings: EvaluateConfig | None = None,
+    flip: bool = False,
+    scales: Sequence[float] = SINGLE_SCALE.scales,
+    save_predictions: Path | None = None,
+) -> EvaluationReport:
+    """Judge a model file on a data set in WIDER FACE layout, single scale unless it is told otherwise.
+
+    Args:
+        model: as of `FaceDetector`.
+        root: the data set.
+        split: `val` or `train`.
+        settings: thresholds and image size.
+        flip: look at the mirror image too; the report names it, like the next.
+        scales: look at the image at these, over its own size.
+        save_predictions: where the predictions go in the benchmark's text format.
+
+    Raises:
+        ModelError: the model cannot be used.
+        DataError: the data set cannot be used.
+        OptionError: there is no such split, or a scale is out of range.
+    """
+    if split not in ("train", "val"):
+        raise OptionError(f"split '{split}': allowed are train, val")
+    settings = settings or EvaluateConfig()
+    views = Views(flip, tuple(scales), iou_threshold=settings.iou_threshold, max_faces=settings.max_faces)
+    return evaluate_dataset(
+        detector_for(model, settings).detect,
+        root,
+        split=cast("Split", split),
+        views=views,
+        predictions_dir=save_predictions,
     )
 
 

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from featherface.config import DataConfig, EvaluateConfig
-from featherface.data.widerface import Sample, Split, open_widerface
-from featherface.errors import DataError, OptionError
+from featherface.data.widerface import Sample, open_widerface
+from featherface.errors import DataError
 from featherface.evaluation.analysis import analyze
 from featherface.evaluation.bootstrap import Interval, ap_differences, ap_intervals
 from featherface.evaluation.landmarks import landmark_errors
 from featherface.evaluation.pictures import draw_pictures
 from featherface.evaluation.report import EvaluationReport
-from featherface.evaluation.run import (
-    GROUND_TRUTH_DIR,
-    detector_for,
-    evaluate_dataset,
-)
-from featherface.evaluation.views import SINGLE_SCALE, Views
+from featherface.evaluation.run import GROUND_TRUTH_DIR, evaluate_model_file
 from featherface.evaluation.widerface import (
     SETTINGS,
     WiderResult,
@@ -78,45 +72,6 @@ def run(data: DataConfig, evaluate: EvaluateConfig, *, workspace: Workspace) -> 
     return StageResult(
         metrics=metrics["student"] | {f"teacher/{name}": value for name, value in metrics["teacher"].items()},
         summary=f"mean AP of the student {100 * student.mean:.2f}, of the teacher {100 * teacher.mean:.2f}",
-    )
-
-
-def evaluate_model_file(
-    model: str | None,
-    root: Path,
-    *,
-    split: str = "val",
-    settings: EvaluateConfig | None = None,
-    flip: bool = False,
-    scales: Sequence[float] = SINGLE_SCALE.scales,
-    save_predictions: Path | None = None,
-) -> EvaluationReport:
-    """Judge a model file on a data set in WIDER FACE layout, single scale unless it is told otherwise.
-
-    Args:
-        model: as of `FaceDetector`.
-        root: the data set.
-        split: `val` or `train`.
-        settings: thresholds and image size.
-        flip: look at the mirror image too; the report names it, like the next.
-        scales: look at the image at these, over its own size.
-        save_predictions: where the predictions go in the benchmark's text format.
-
-    Raises:
-        ModelError: the model cannot be used.
-        DataError: the data set cannot be used.
-        OptionError: there is no such split, or a scale is out of range.
-    """
-    if split not in ("train", "val"):
-        raise OptionError(f"split '{split}': allowed are train, val")
-    settings = settings or EvaluateConfig()
-    views = Views(flip, tuple(scales), iou_threshold=settings.iou_threshold, max_faces=settings.max_faces)
-    return evaluate_dataset(
-        detector_for(model, settings).detect,
-        root,
-        split=cast("Split", split),
-        views=views,
-        predictions_dir=save_predictions,
     )
 
 

@@ -6,8 +6,8 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from featherface.config import Config, load_config
@@ -79,15 +79,7 @@ def _run(
         return perform(config, Workspace(root))  # the first process of a training takes the notes
     state = Workspace(root).state_dir(stage.name)
     resumed = last_run_id(root, stage.name) if (state / CHECKPOINT_FILE).is_file() else None
-    # Alone, a stage says soon that there is no server; in a flow hours of work would be lost by that.
-    with patient_client() if PARENT_RUN_VARIABLE in os.environ else nullcontext():
-        configure(root)
-    with start_stage_run(
-        stage.name,
-        parent_run_id=os.environ.get(PARENT_RUN_VARIABLE),
-        resume_run_id=resumed,
-        tags=provenance_tags(root, flow_run_id=os.environ.get(FLOW_RUN_VARIABLE)),
-    ) as tracker:
+    with _opened_run(stage, root, resumed) as tracker:
         (state / RUN_ID_FILE).write_text(tracker.run_id or "", encoding="utf-8")
         tracker.log_params({section: getattr(config, section).model_dump() for section in stage.sections})
         tracker.log_dataset(config.data.source, data_md5(root), config.data.root)
@@ -99,6 +91,23 @@ def _run(
         _log_outputs(tracker, stage, root)
     (state / CHECKPOINT_FILE).unlink(missing_ok=True)
     return result
+
+
+@contextmanager
+def _opened_run(stage: Stage, root: Path, resume_run_id: str | None) -> Iterator[Tracker]:
+    with ExitStack() as until_the_end:
+        # Alone, a stage says soon that there is no server; in a flow hours of work would be lost by that.
+        with patient_client() if PARENT_RUN_VARIABLE in os.environ else nullcontext():
+            configure(root)
+            tracker = until_the_end.enter_context(
+                start_stage_run(
+                    stage.name,
+                    parent_run_id=os.environ.get(PARENT_RUN_VARIABLE),
+                    resume_run_id=resume_run_id,
+                    tags=provenance_tags(root, flow_run_id=os.environ.get(FLOW_RUN_VARIABLE)),
+                )
+            )
+        yield tracker
 
 
 def _peak_memory() -> dict[str, float]:

@@ -135,6 +135,12 @@ def test_starting_and_detecting_import_neither_torch_nor_mlflow_nor_prefect() ->
     assert done.returncode == 0, done.stderr
 
 
+def test_a_flow_that_finds_nothing_new_needs_no_torch() -> None:
+    code = "import sys, pipelines.flows, pipelines.scheduled; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def gray(path: Path) -> Path:
     write_image(path, np.full((64, 64, 3), 99, np.uint8))
     return path

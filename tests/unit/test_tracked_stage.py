@@ -1,0 +1,49 @@
+"""A stage and its run in a real MLflow store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from featherface.config import Config, dump_config
+from featherface.stages.base import StageResult, Workspace
+from featherface.stages.tracked import PARENT_RUN_VARIABLE, run_tracked
+from featherface.tracking.connection import PATIENCE
+
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+
+
+@pytest.mark.parametrize("is_in_flow", [True, False])
+def test_a_stage_of_a_flow_waits_for_a_server_until_its_run_is_open_and_no_longer(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_in_flow: bool
+) -> None:
+    (tmp_path / "params.yaml").write_text(dump_config(Config()), encoding="utf-8")
+    for name, value in PATIENCE.items():
+        monkeypatch.setenv(name, value)
+    if is_in_flow:
+        flow = client.create_run(client.search_experiments()[0].experiment_id)
+        monkeypatch.setenv(PARENT_RUN_VARIABLE, flow.info.run_id)
+    retries: dict[str, str] = {}
+
+    def noting(call: str) -> None:
+        actual = getattr(MlflowClient, call)
+
+        def note(*args: Any, **kwargs: Any) -> Any:
+            retries[call] = os.environ[RETRIES]
+            return actual(*args, **kwargs)
+
+        monkeypatch.setattr(MlflowClient, call, note)
+
+    def perform(_: Config, workspace: Workspace) -> StageResult:
+        workspace.tracker.log_metrics({"a": 1.0})
+        return StageResult({})
+
+    for call in ("get_experiment_by_name", "create_run", "log_batch"):
+        noting(call)
+    run_tracked("report", tmp_path, perform=perform)
+    patient = "7" if is_in_flow else "2"
+    assert retries == {"get_experiment_by_name": patient, "create_run": patient, "log_batch": "2"}
