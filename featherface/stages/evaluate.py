@@ -1,4 +1,4 @@
-"""Stage `evaluate`: teacher and student on the validation images, by both protocols; also a command."""
+"""Stage `evaluate`: teacher and student on the validation images, by both protocols."""
 
 from __future__ import annotations
 

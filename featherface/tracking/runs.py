@@ -16,7 +16,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_NAME
 
 from featherface.errors import FeatherFaceError
-from featherface.tracking.connection import experiment_id, shown
+from featherface.tracking.connection import STORE_ERRORS, experiment_id, first_line, shown
 from featherface.tracking.mlflow_tracker import MlflowTracker
 from featherface.tracking.provenance import GIT_SHA, UNKNOWN
 
@@ -181,9 +181,9 @@ def _open_run(
         tags[MLFLOW_GIT_COMMIT] = tags[GIT_SHA]
     try:
         run = _start(client, name, tags, resume_run_id)
-    except MlflowException as error:
+    except STORE_ERRORS as error:
         raise FeatherFaceError(
-            f"no run can be opened in {shown(client.tracking_uri)}: {shown(str(error))}"
+            f"no run can be opened in {shown(client.tracking_uri)}: {first_line(error)}"
         ) from error
     tracker = MlflowTracker(client, run.info.run_id)
     status = "FAILED"
@@ -233,9 +233,10 @@ def _resume(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> Run:
 def _end(client: MlflowClient, run_id: str, status: str) -> None:
     try:
         client.set_terminated(run_id, status=status)
-    except MlflowException as error:
+    except STORE_ERRORS as error:
+        reason = first_line(error)
         logger.warning(
-            "run %s: could not be marked %s (%s); `featherface registry reap` will", run_id, status, error
+            "run %s: could not be marked %s (%s); `featherface registry reap` will", run_id, status, reason
         )
 
 
