@@ -132,6 +132,7 @@ def _score(version: RegisteredVersion, root: Path, config: Config) -> tuple[dict
             root / config.data.root,
             settings=config.evaluate,
             save_predictions=Path(scratch) / "predictions",
+            coco=False,
         )
         return report.metrics(), read_predictions(Path(scratch) / "predictions")
 

@@ -140,7 +140,8 @@ def score_file(version: str, root: Path, settings: EvaluateConfig, data_root: Pa
     if known is not None:
         return float(known)
     path = download_model(f"models:/{MODEL_NAME}/{version}", root=root)
-    mean_ap = evaluate_model_file(str(path), data_root, settings=settings).metrics()["val/ap_mean"]
+    report = evaluate_model_file(str(path), data_root, settings=settings, coco=False)
+    mean_ap = report.metrics()["val/ap_mean"]
     registry.record_file_score(version, mean_ap)
     return mean_ap
 

@@ -66,7 +66,7 @@ def compare(
     predictions = {}
     for number, (name, detect) in enumerate(detectors.items(), start=1):
         logger.info("[%d/%d] %s", number, len(detectors), name)
-        predictions[name] = evaluate_dataset(detect, root).predictions
+        predictions[name] = evaluate_dataset(detect, root, coco=False).predictions
     first = next(iter(models))
     ground_truth = restrict(load_ground_truth(root / GROUND_TRUTH_DIR), list(predictions[first]))
     latency = measure_latency(models, input_hw=input_hw, rounds=rounds, num_threads=num_threads)

@@ -159,7 +159,7 @@ def _judge(
     aps: dict[str, Mapping[str, float]] = {}
     for name, path in paths.items():
         logger.info("judging %s", name)
-        wider = evaluate_dataset(open_detect(name, path, source, settings), root).wider
+        wider = evaluate_dataset(open_detect(name, path, source, settings), root, coco=False).wider
         if wider is not None:
             aps[name] = {setting: getattr(wider, setting) for setting in (*SETTINGS, "mean")}
     return aps

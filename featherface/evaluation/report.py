@@ -24,7 +24,9 @@ class EvaluationReport:
     wider: WiderResult | None
     """None where there is no official ground truth, as for the training split."""
     coco: Mapping[str, float]
-    """Values of `coco.FaceAveragePrecision` in [0, 1]; those without any face to find are left out."""
+    """Values of `coco.FaceAveragePrecision` in [0, 1]; those without any face to find are left out.
+
+    Empty if they were not asked for."""
     images: int
     faces: int
     """Annotated faces that are to be found; ignored ones are not counted."""

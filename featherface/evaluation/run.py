@@ -37,6 +37,7 @@ from featherface.inference.detector import FaceDetector
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from featherface.evaluation.coco import FaceAveragePrecision
     from featherface.structures import Detections
 
     RgbImage = npt.NDArray[np.uint8]
@@ -71,6 +72,7 @@ def evaluate_model_file(
     flip: bool = False,
     scales: Sequence[float] = SINGLE_SCALE.scales,
     save_predictions: Path | None = None,
+    coco: bool = True,
 ) -> EvaluationReport:
     """Judge a model file on a data set in WIDER FACE layout, single scale unless it is told otherwise.
 
@@ -82,6 +84,7 @@ def evaluate_model_file(
         flip: look at the mirror image too; the report names it, like the next.
         scales: look at the image at these, over its own size.
         save_predictions: where the predictions go in the benchmark's text format.
+        coco: see `evaluate_dataset`.
 
     Raises:
         ModelError: the model cannot be used.
@@ -98,6 +101,7 @@ def evaluate_model_file(
         split=cast("Split", split),
         views=views,
         predictions_dir=save_predictions,
+        coco=coco,
     )
 
 
@@ -109,6 +113,7 @@ def evaluate_dataset(
     views: Views = SINGLE_SCALE,
     predictions_dir: Path | str | None = None,
     max_detections: int = 1000,
+    coco: bool = True,
     show_progress: bool | None = None,
 ) -> EvaluationReport:
     """Judge a detector on a split of a folder in WIDER FACE layout.
@@ -122,6 +127,7 @@ def evaluate_dataset(
         views: how often the detector looks at an image.
         predictions_dir: where to save the detections in the benchmark's format; None: nowhere.
         max_detections: best detections of an image that COCO's protocol judges.
+        coco: judge by COCO's protocol as well, which imports torch and torchmetrics (some seconds).
         show_progress: a bar on stderr; None: only if that is a terminal.
 
     Raises:
@@ -139,6 +145,7 @@ def evaluate_dataset(
         views=views,
         predictions_dir=predictions_dir,
         max_detections=max_detections,
+        coco=coco,
         show_progress=show_progress,
     )
 
@@ -151,6 +158,7 @@ def evaluate_detector(
     views: Views = SINGLE_SCALE,
     predictions_dir: Path | str | None = None,
     max_detections: int = 1000,
+    coco: bool = True,
     show_progress: bool | None = None,
 ) -> EvaluationReport:
     """Judge a detector on annotated images.
@@ -165,20 +173,19 @@ def evaluate_detector(
         views: as in `evaluate_dataset`, like the arguments after it.
         predictions_dir: see there.
         max_detections: see there.
+        coco: see there.
         show_progress: see there.
 
     Raises:
         DataError: an image is listed twice, cannot be decoded, or is not in the ground truth.
     """
-    from featherface.evaluation.coco import FaceAveragePrecision  # 3 s of imports
-
     names = [image_key(sample.annotation.image) for sample in samples]
     if len(set(names)) != len(names):
         raise DataError("some images are listed twice; each must be judged once")
     if ground_truth is not None:
         ground_truth = restrict(ground_truth, names)  # before the long run, so that a misfit is told at once
     detect = views.wrap(detect)
-    metric = FaceAveragePrecision(max_detections=max_detections)
+    metric = _coco_metric(max_detections) if coco else None
     predictions: dict[str, npt.NDArray[np.float64]] = {}
     landmarks: dict[str, npt.NDArray[np.float64]] = {}
     times_ms: list[float] = []
@@ -193,14 +200,15 @@ def evaluate_detector(
         landmarks[name] = detections.landmarks_xy.astype(np.float64)
         is_ignored = ignored_faces(sample)
         num_faces += int(np.count_nonzero(~is_ignored))
-        metric.update(predictions[name], sample.annotation.boxes_xywh, is_ignored)
+        if metric is not None:
+            metric.update(predictions[name], sample.annotation.boxes_xywh, is_ignored)
     if predictions_dir is not None:
         testing = None if views.is_plain else str(views)
         write_predictions(predictions_dir, predictions, testing=testing)
-    coco = {name: float(value) for name, value in metric.compute().items()} if samples else {}
+    values = metric.compute() if metric is not None and samples else {}
     return EvaluationReport(
         wider=None if ground_truth is None else average_precision(predictions, ground_truth),
-        coco={name: value for name, value in coco.items() if value >= 0},
+        coco={name: float(value) for name, value in values.items() if value >= 0},
         images=len(samples),
         faces=num_faces,
         detections=sum(len(rows) for rows in predictions.values()),
@@ -210,6 +218,12 @@ def evaluate_detector(
         slices=slices(predictions, samples) if samples else (),
         views=views,
     )
+
+
+def _coco_metric(max_detections: int) -> FaceAveragePrecision:
+    from featherface.evaluation.coco import FaceAveragePrecision  # 3 s of imports
+
+    return FaceAveragePrecision(max_detections=max_detections)
 
 
 def ignored_faces(sample: Sample) -> npt.NDArray[np.bool_]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ HEADER = "# Written from featherface/stages by `make sync`; edit the stages, not
 def render_dvc_yaml(config: Config, root: Path) -> str:
     """The text of dvc.yaml for a workspace: commands, params, dependencies (code too), outputs, plots.
 
-    Code is named relative to the workspace where it lies inside it, and absolutely elsewhere.
+    Code inside the workspace is named relative to it, folders as a whole; elsewhere absolutely and file by
+    file, because no `.dvcignore` keeps the bytecode that Python writes beside it from counting there.
     """
     package = Path(featherface.__file__).resolve().parent
     stages = {name: _render_stage(stage, config, root.resolve(), package) for name, stage in STAGES.items()}
@@ -31,7 +31,7 @@ def render_dvc_yaml(config: Config, root: Path) -> str:
 
 
 def _render_stage(stage: Stage, config: Config, root: Path, package: Path) -> dict[str, Any]:
-    code = sorted(_code_path(package / module, root) for module in stage.code)
+    code = sorted(path for module in stage.code for path in _code_paths(package / module, root))
     entry: dict[str, Any] = {
         "cmd": f"featherface run {stage.name}",
         "deps": [*stage.all_inputs(config), *code],
@@ -42,11 +42,10 @@ def _render_stage(stage: Stage, config: Config, root: Path, package: Path) -> di
     return {key: value for key, value in entry.items() if value}
 
 
-def _code_path(path: Path, root: Path) -> str:
-    # A workspace inside the project names the code relatively, so that dvc.yaml is the same in every clone.
-    return (
-        path.relative_to(root).as_posix() if path.is_relative_to(root) else Path(os.fspath(path)).as_posix()
-    )
+def _code_paths(path: Path, root: Path) -> list[str]:
+    if path.is_relative_to(root):  # so that dvc.yaml is the same in every clone
+        return [path.relative_to(root).as_posix()]
+    return [file.as_posix() for file in ([path] if path.is_file() else path.rglob("*.py"))]
 
 
 __all__ = ["HEADER", "Output", "render_dvc_yaml"]

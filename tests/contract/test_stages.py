@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grimp
 import pytest
+import yaml
 
 from featherface.config import Config, dump_config, load_config, load_profile, read_yaml
 from featherface.stages import STAGES
@@ -31,6 +32,16 @@ def test_dvc_yaml_names_the_commands_params_and_files_of_the_stages() -> None:
         assert tuple(entry["params"]) == STAGES[name].sections
         assert set(STAGES[name].inputs) <= set(entry["deps"])
         assert {*entry.get("outs", []), *entry.get("metrics", [])} == {o.path for o in STAGES[name].outputs}
+
+
+def test_a_workspace_elsewhere_watches_files_of_code_and_no_bytecode(tmp_path: Path) -> None:
+    """Python writes it into the folders while a stage runs, after which every stage was stale."""
+    for name, entry in yaml.safe_load(render_dvc_yaml(Config(), tmp_path))["stages"].items():
+        watched = {path for path in map(Path, entry["deps"]) if path.is_absolute()}
+        parts = [ROOT / "featherface" / part for part in STAGES[name].code]
+        assert watched == {
+            file for part in parts for file in ([part] if part.is_file() else part.rglob("*.py"))
+        }
 
 
 def test_params_yaml_is_the_default_profile_with_every_key_spelled_out() -> None:

@@ -25,8 +25,9 @@ GENEROUS = {"min_mean_ap": 0.0, "max_parity_error": 0.01, "max_latency_ratio": 1
 
 
 def environment() -> dict[str, str]:
-    """Without what other tests told MLflow: it writes its address where child processes see it."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_"))}
+    """As a person has it: with bytecode, and without what other tests told MLflow, which our children see."""
+    others = ("MLFLOW_", "PREFECT_", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(others)}
 
 
 def run_featherface(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:

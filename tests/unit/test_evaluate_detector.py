@@ -81,6 +81,15 @@ def test_detector_is_judged_by_both_protocols_on_the_images_that_are_there(tmp_p
     assert again.curves["hard"].num_faces == 4
 
 
+def test_who_needs_no_coco_gets_the_benchmarks_numbers_alone(tmp_path: Path) -> None:
+    samples, ground_truth = make_samples(tmp_path), make_ground_truth()
+    both, alone = (
+        evaluate_detector(detect, samples, ground_truth=ground_truth, coco=coco) for coco in (True, False)
+    )
+    assert alone.coco == {}
+    assert alone.metrics() == {name: x for name, x in both.metrics().items() if "coco" not in name}
+
+
 def test_without_ground_truth_only_coco_is_reported(tmp_path: Path) -> None:
     report = evaluate_detector(detect, make_samples(tmp_path), ground_truth=None)
     assert report.wider is None
