@@ -21,6 +21,8 @@ from pipelines.dvc_locks import mend_locks
 DATA_FILE = "data.dvc"
 MESSAGE_CHARS = 600
 _LAST_LINES = 4
+# MLflow keeps each version's recipe, a `data.dvc` with it; file managers leave notes where somebody looked.
+_FILES_OF_OTHERS = (f"/{ARTIFACTS}", ".DS_Store", "Thumbs.db")
 
 
 class DvcError(FeatherFaceError):
@@ -66,14 +68,13 @@ def initialize(root: Path) -> None:
         run_dvc(root, "init", "--no-scm")
         run_dvc(root, "config", "core.analytics", "false")
         run_dvc(root, "config", "core.autostage", "false")
-    _ignore_artifacts(root / ".dvcignore")
+    _ignore_files_of_others(root / ".dvcignore")
 
 
-def _ignore_artifacts(path: Path) -> None:
-    """MLflow keeps each version's recipe, a `data.dvc` with it: DVC must not take those for files of ours."""
+def _ignore_files_of_others(path: Path) -> None:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if f"/{ARTIFACTS}" not in text.split():
-        path.write_text(f"{text}/{ARTIFACTS}\n", encoding="utf-8")
+    if missing := [pattern for pattern in _FILES_OF_OTHERS if pattern not in text.split()]:
+        path.write_text("\n".join([text.rstrip(), *missing, ""]).lstrip(), encoding="utf-8")
 
 
 def stale_stages(root: Path) -> set[str]:
