@@ -78,11 +78,13 @@ def test_the_lock_of_a_zombie_stops_nobody(workspace: Path) -> None:
 
 
 def test_only_locks_of_the_gone_are_dropped(workspace: Path) -> None:
-    alike = [sys.executable, "-c", "input()", "dvc"]
+    alike = [sys.executable, "-c", "print('begun', flush=True); input()", "dvc"]
     gone = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
     )
-    with subprocess.Popen(alike, stdin=subprocess.PIPE) as at_work:
+    with subprocess.Popen(alike, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as at_work:
+        assert at_work.stdout is not None
+        at_work.stdout.readline()  # until it has begun, its command line may still be this process's
         locks = note_writers(workspace, at_work.pid, int(gone.stdout))
         mend_locks(workspace)
         kept = json.loads(locks.read_text())["write"]
