@@ -89,17 +89,21 @@ class LoweredFeatureReuse(nn.Module):
 
     Args:
         original: innovation 1.
+        channels: of the maps.
     """
 
-    def __init__(self, original: FeatureReuse) -> None:
+    identity: Tensor
+
+    def __init__(self, original: FeatureReuse, channels: int) -> None:
         super().__init__()
         self.original = original
+        self.register_buffer("identity", torch.eye(channels))
 
     def forward(self, levels: Levels) -> Levels:
         """Routed maps."""
-        rows = [level.flatten(2) for level in levels]  # (B, C, H*W) each
+        rows = [level.reshape(*level.shape[:2], -1) for level in levels]  # (B, C, H*W) each
         grams = torch.stack([each @ each.transpose(1, 2) for each in rows], dim=1)  # (B, 3, C, C)
-        mixings = self.original.mixing(grams).unbind(dim=1)
+        mixings = self.original.mixing(grams, self.identity).unbind(dim=1)
         p3, p4, p5 = (
             (mixing @ each).reshape(level.shape)
             for mixing, each, level in zip(mixings, rows, levels, strict=True)

@@ -65,7 +65,8 @@ def _lower_parts(model: Part) -> None:
     if isinstance(model.neck, BiFPN):
         lower_neck(model.neck)
     if _all_are(model.feature_reuse, FeatureReuse) and len(model.feature_reuse) == 1:
-        model.feature_reuse = LoweredFeatureReuse(model.feature_reuse[0])
+        channels = model.neck.reducers[0].conv.out_channels
+        model.feature_reuse = LoweredFeatureReuse(model.feature_reuse[0], channels)
     if isinstance(model.neck_attention, LevelAttention):
         model.neck_attention = _lower_attention(model.neck_attention)
     model.multiscale_intelligence = _lower_filter(model.multiscale_intelligence)

@@ -26,6 +26,7 @@ _TRAINING = (
     "data/loader.py",
     "losses",
     "parallel.py",
+    "progress.py",
     "child_process.py",
     "training",
     "stages/fitting.py",
