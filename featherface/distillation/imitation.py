@@ -44,11 +44,15 @@ def imitate_stages(
         The share of the maps' variance over batch and places that is left unexplained, as the mean over
         channels, then stages, of the last tenth of the steps.
 
+    Raises:
+        ValueError: fewer batches than steps.
+
     Reference:
         FitNets, arXiv:1412.6550, section 2.2, for maps of one shape.
     """
-    known = FrozenStages(originals)
     parameters = [parameter for stage in stages for parameter in stage.parameters()]
+    device = parameters[0].device
+    known = FrozenStages(originals, device=device)
     optimizer = torch.optim.AdamW(parameters, lr=_LR, weight_decay=0.0)
     for stage in stages:
         stage.train()
@@ -56,7 +60,7 @@ def imitate_stages(
     shares: list[float] = []
     with epoch_progress("imitate the first stages", total=steps, done=0) as show:
         for step, batch in zip(range(steps), batches, strict=False):
-            images = batch.images.to(parameters[0].device, memory_format=torch.channels_last)
+            images = batch.images.to(device, memory_format=torch.channels_last)
             lr = _LR * min(1, (step + 1) / _WARMUP_STEPS) * (1 + math.cos(math.pi * step / steps)) / 2
             optimizer.param_groups[0]["lr"] = lr
             levels: list[Tensor] = []
@@ -70,6 +74,8 @@ def imitate_stages(
             optimizer.step()
             shares.append(float(loss.detach()))
             show(shares[-1], lr)
+    if len(shares) < steps:
+        raise ValueError(f"{steps} steps need as many batches, got {len(shares)}")
     for stage in stages:
         stage.eval()
     last = shares[-math.ceil(len(shares) / 10) :]

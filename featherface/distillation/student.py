@@ -79,13 +79,13 @@ class StudentTraining:
             self.adapters.to(device)
         stages, theirs = (
             [network.get_submodule(name) for name in _STAGES[: distill.frozen_stages]]
-            for network in (self.student, teacher.to(device))
+            for network in (self.student, teacher)
         )
         if initial is None and distill.imitation_steps and not answers_alike(stages, theirs):
             imitate_stages(stages, theirs, batches(distill.imitation_steps), steps=distill.imitation_steps)
         for stage in stages:
             stage.requires_grad_(requires_grad=False)
-        self._frozen = FrozenStages(stages)
+        self._frozen = FrozenStages(stages, device=device)
         self._is_shared = answers_alike(stages, theirs)
         self._teacher = FrozenTeacher(teacher, device=device) if distill.enabled else None
         self._distill = distill

@@ -91,6 +91,12 @@ def test_the_same_batches_give_the_same_stages() -> None:
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+def test_too_few_batches_are_told() -> None:
+    originals, own = pair()
+    with pytest.raises(ValueError, match="3 steps need as many batches, got 2"):
+        imitate_stages(own, originals, views(2), steps=3)
+
+
 def test_only_equal_weights_and_activations_answer_alike() -> None:
     originals, own = pair()
     assert answers_alike(originals, copy.deepcopy(originals))
