@@ -163,11 +163,7 @@ class DistillConfig(Section):
     """Class logits of the trained student are divided by it. Networks are too sure of themselves, and the
     benchmark looks at scores from 0.02 up in a thousand equal steps: what lies closer to the ends is lost."""
     frozen_stages: Annotated[int, Field(ge=0, le=2)] = 0
-    """How many of the backbone's first stages stay as they start. Where they are the teacher's, they run once
-    for both."""
-    imitation_steps: Annotated[int, Field(ge=0)] = 0
-    """Frozen stages that start from the teacher's but have another activation learn to answer as the
-    teacher's for so many steps first."""
+    """How many of the backbone's first stages stay as the teacher has them; they run once for both."""
     confidence_threshold: Fraction = 0.3
     """Box and landmark terms count only priors where the teacher's face probability is at least this."""
 

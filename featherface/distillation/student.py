@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from featherface.distillation.adapters import FeatureAdapters
-from featherface.distillation.imitation import answers_alike, imitate_stages
 from featherface.distillation.losses import distillation_loss, feature_loss, temperature_at
 from featherface.distillation.pruning import channel_importance, prune_teacher
 from featherface.distillation.teacher import FrozenStages, FrozenTeacher, copy_matching_weights
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
     from featherface.config import DistillConfig, ModelConfig
 
 _STAGES = ("backbone.stage1", "backbone.stage2")
-_PRUNING_BATCHES = 16
-
-
-def _no_batches(_count: int) -> Iterable[Batch]:
-    return ()
 
 
 class StudentTraining:
@@ -41,8 +35,7 @@ class StudentTraining:
             only, and teaches nothing.
         teacher: with trained weights; not changed.
         initial: a student of the same network to go on from, instead of random weights and the teacher's.
-        batches: gives so many of the training's first batches; a start as a pruned teacher looks at some, and
-            stages that imitate the teacher's learn from them.
+        batches: gives some of the training's batches; a start as a pruned teacher looks at them.
         device: where the training is to run.
 
     Attributes:
@@ -51,8 +44,8 @@ class StudentTraining:
         num_copied: tensors that start as the teacher's, or as the initial student's.
 
     Raises:
-        ConfigError: the first stages are not to learn, but start with random weights; or the initial student
-            is another network.
+        ConfigError: the first stage is to stay as the teacher has it, but is another one; or the initial
+            student is another network.
     """
 
     def __init__(
@@ -62,31 +55,17 @@ class StudentTraining:
         teacher: FeatherFace,
         *,
         initial: FeatherFace | None = None,
-        batches: Callable[[int], Iterable[Batch]] = _no_batches,
+        batches: Callable[[], Iterable[Batch]] = tuple,
         device: torch.device | None = None,
     ) -> None:
         device = device or torch.device("cpu")
-        if distill.frozen_stages and distill.start == "random" and initial is None:
-            raise ConfigError(
-                "distill.frozen_stages keeps the first stages from learning, but they start with random "
-                "weights: set distill.start to 'copied' or 'pruned', or frozen_stages to 0"
-            )
         self.student = build_model(model.architecture, innovations=model.innovations)
         self.adapters = _adapters(self.student, teacher, distill) if distill.enabled else None
         self.num_copied = _start(self.student, teacher, initial, distill, batches)
         self.student.to(device)
         if self.adapters is not None:
             self.adapters.to(device)
-        stages, theirs = (
-            [network.get_submodule(name) for name in _STAGES[: distill.frozen_stages]]
-            for network in (self.student, teacher)
-        )
-        if initial is None and distill.imitation_steps and not answers_alike(stages, theirs):
-            imitate_stages(stages, theirs, batches(distill.imitation_steps), steps=distill.imitation_steps)
-        for stage in stages:
-            stage.requires_grad_(requires_grad=False)
-        self._frozen = FrozenStages(stages, device=device)
-        self._is_shared = answers_alike(stages, theirs)
+        self._frozen = _freeze(self.student, teacher, _STAGES[: distill.frozen_stages])
         self._teacher = FrozenTeacher(teacher, device=device) if distill.enabled else None
         self._distill = distill
 
@@ -104,7 +83,7 @@ class StudentTraining:
         if self._teacher is None or self.adapters is None:
             return task
         distill = self._distill
-        taught, taught_features = self._teacher(batch.images, known=known if self._is_shared else ())
+        taught, taught_features = self._teacher(batch.images, known=known)
         against_teacher = distillation_loss(
             outputs,
             taught,
@@ -140,14 +119,12 @@ def _start(
     teacher: FeatherFace,
     initial: FeatherFace | None,
     distill: DistillConfig,
-    batches: Callable[[int], Iterable[Batch]],
+    batches: Callable[[], Iterable[Batch]],
 ) -> int:
     if initial is None:
         match distill.start:
             case "pruned":
-                importance = channel_importance(
-                    teacher, batches(_PRUNING_BATCHES), partial(_task_loss, distill.train.loss)
-                )
+                importance = channel_importance(teacher, batches(), partial(_task_loss, distill.train.loss))
                 return len(prune_teacher(student, teacher, importance))
             case "copied":
                 return len(copy_matching_weights(student, teacher))
@@ -166,6 +143,23 @@ def _start(
 def _task_loss(settings: TaskSettings, detector: FeatherFace, batch: Batch) -> Tensor:
     losses = task_losses(detector, detector(batch.images), batch, settings)
     return torch.stack(list(losses.values())).sum()
+
+
+def _freeze(student: FeatherFace, teacher: FeatherFace, names: Sequence[str]) -> FrozenStages:
+    stages = [student.get_submodule(name) for name in names]
+    for stage, name in zip(stages, names, strict=True):
+        theirs = teacher.get_submodule(name).state_dict()
+        for key, value in stage.state_dict().items():
+            if key.endswith("num_batches_tracked"):  # counts steps, and computes nothing
+                continue
+            if key not in theirs or not torch.equal(value.cpu(), theirs[key].cpu()):
+                raise ConfigError(
+                    "distill.frozen_stages keeps the first stages as the teacher has them, but the student's "
+                    f"{name} starts as another: set distill.start to 'copied' or 'pruned', or frozen_stages "
+                    "to a smaller number"
+                )
+        stage.requires_grad_(requires_grad=False)
+    return FrozenStages(stages)
 
 
 def _imitating(features: DetectorFeatures, distill: DistillConfig) -> tuple[Tensor, ...]:

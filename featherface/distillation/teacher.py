@@ -60,18 +60,14 @@ class FrozenTeacher:
 
 
 class FrozenStages:
-    """Run a copy of the first stages of a backbone, which do not learn.
+    """Run a copy of the first stages of the student's backbone, which do not learn.
 
     Like the teacher they compute in bfloat16, which halves their time; docs/experiments.md says what a
     student notices of it.
-
-    Args:
-        stages: each reads the one before.
-        device: where the copy runs; None: the CPU.
     """
 
-    def __init__(self, stages: Sequence[nn.Module], *, device: torch.device | None = None) -> None:
-        self._stages = [_frozen(stage).to(device or torch.device("cpu")) for stage in stages]
+    def __init__(self, stages: Sequence[nn.Module]) -> None:
+        self._stages = [_frozen(stage) for stage in stages]
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """The map of each stage in float32, without a gradient."""

@@ -1,11 +1,10 @@
 """MobileNetV1 x0.25: images -> C3, C4, C5 at strides 8, 16, 32."""
 
 from collections.abc import Sequence
-from functools import partial
 
 from torch import Tensor, nn
 
-from featherface.models.layers import Activation, ConvBNAct, Levels, SeparableConv, leaky_relu
+from featherface.models.layers import ConvBNAct, Levels, SeparableConv, leaky_relu
 from featherface.shapes import Float
 
 
@@ -17,8 +16,6 @@ class Backbone(nn.Module):
 
     Args:
         stage3_channels: outputs of the two separable layers of the last stage.
-        activation: inside the stages and behind the last one. C3 and C4 are LeakyReLU's in any case, so that
-            stages with another activation can learn to answer as a teacher's.
 
     Attributes:
         channels: channels of C3, C4, C5.
@@ -27,30 +24,25 @@ class Backbone(nn.Module):
         MobileNets, arXiv:1704.04861, table 1 with width multiplier 0.25.
     """
 
-    def __init__(
-        self, *, stage3_channels: Sequence[int] = (256, 256), activation: Activation = leaky_relu
-    ) -> None:
+    def __init__(self, *, stage3_channels: Sequence[int] = (256, 256)) -> None:
         super().__init__()
-        separable = partial(SeparableConv, activation=activation)
         self.channels = (64, 128, stage3_channels[-1])
         self.stage1 = nn.Sequential(
-            ConvBNAct(3, 8, kernel_size=3, stride=2, activation=activation),
-            separable(8, 16),
-            separable(16, 32, stride=2),
-            separable(32, 32),
-            separable(32, 64, stride=2),
-            separable(64, 64, last_activation=leaky_relu),
+            ConvBNAct(3, 8, kernel_size=3, stride=2, activation=leaky_relu),
+            SeparableConv(8, 16),
+            SeparableConv(16, 32, stride=2),
+            SeparableConv(32, 32),
+            SeparableConv(32, 64, stride=2),
+            SeparableConv(64, 64),
         )
         self.stage2 = nn.Sequential(
-            separable(64, 128, stride=2),
-            *(separable(128, 128) for _ in range(4)),
-            separable(128, 128, last_activation=leaky_relu),
+            SeparableConv(64, 128, stride=2), *(SeparableConv(128, 128) for _ in range(5))
         )
         first, *others = stage3_channels
         inputs = (first, *others)
         self.stage3 = nn.Sequential(
-            separable(128, first, stride=2),
-            *(separable(before, after) for before, after in zip(inputs, others, strict=False)),
+            SeparableConv(128, first, stride=2),
+            *(SeparableConv(before, after) for before, after in zip(inputs, others, strict=False)),
         )
 
     def forward(self, images: Float[Tensor, "B 3 H W"], *, known: Sequence[Tensor] = ()) -> Levels:

@@ -70,33 +70,18 @@ class ConvBNAct(nn.Module):
 
 
 class SeparableConv(nn.Module):
-    """Depthwise 3x3 and pointwise 1x1, each followed by batch normalization and an activation (MobileNetV1).
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        stride: step of the depthwise convolution.
-        activation: of both convolutions.
-        last_activation: of the second one, where it is another.
+    """Depthwise 3x3 and pointwise 1x1, each followed by batch normalization and LeakyReLU (MobileNetV1).
 
     Reference:
-        MobileNets, arXiv:1704.04861, section 3.1; LeakyReLU(0.1) instead of ReLU unless told otherwise.
+        MobileNets, arXiv:1704.04861, section 3.1; LeakyReLU(0.1) instead of ReLU.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        stride: int = 1,
-        activation: Activation = leaky_relu,
-        last_activation: Activation | None = None,
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
         super().__init__()
         self.depthwise = ConvBNAct(
-            in_channels, in_channels, kernel_size=3, stride=stride, groups=in_channels, activation=activation
+            in_channels, in_channels, kernel_size=3, stride=stride, groups=in_channels, activation=leaky_relu
         )
-        self.pointwise = ConvBNAct(in_channels, out_channels, activation=last_activation or activation)
+        self.pointwise = ConvBNAct(in_channels, out_channels, activation=leaky_relu)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """Map with `out_channels` channels, smaller by `stride`."""

@@ -18,7 +18,7 @@ from featherface.models.context import SSHContext
 from featherface.models.detector import FeatherFace
 from featherface.models.folding import fold_batch_norms
 from featherface.models.innovations import DynamicWeightSharing, FeatureReuse, LowPass
-from featherface.models.layers import PerLevel, SeparableConv, ShuffleBlock, relu
+from featherface.models.layers import LEAKY_SLOPE, PerLevel, SeparableConv, ShuffleBlock, relu
 from featherface.models.lowered import (
     LoweredAttention,
     LoweredContext,
@@ -84,9 +84,9 @@ def _fill_lanes(backbone: Part) -> None:
     """Sixteen channels instead of eight in the first two layers, where eight lanes would idle.
 
     Each channel of the first layer comes twice. The depthwise convolution answers d and -d, of which ReLU
-    keeps the positive parts, and LeakyReLU(d) is relu(d) - 0.1 relu(-d), which the next convolution sums (of
-    a network that has ReLU itself the second half counts nothing). ReLU costs a convolution nothing,
-    LeakyReLU a pass over the map; and with eight channels ONNX Runtime changes its layout twice.
+    keeps the positive parts, and LeakyReLU(d) is relu(d) - 0.1 relu(-d), which the next convolution sums.
+    ReLU costs a convolution nothing, LeakyReLU a pass over the map; and with eight channels ONNX Runtime
+    changes its layout twice.
     """
     first, separable = backbone.stage1[0], backbone.stage1[1]
     if 2 * first.conv.out_channels != _LANES or not isinstance(separable, SeparableConv):
@@ -94,10 +94,9 @@ def _fill_lanes(backbone: Part) -> None:
     depthwise, pointwise = separable.depthwise, separable.pointwise
     first.conv = _joined(first.conv, first.conv)
     depthwise.conv = _joined(depthwise.conv, depthwise.conv, signs=(1.0, -1.0))
-    slope = getattr(depthwise.activation, "negative_slope", 0.0)
     depthwise.activation = relu()
     weight, bias = pointwise.conv.weight, pointwise.conv.bias
-    pointwise.conv = _conv(pointwise.conv, torch.cat((weight, -slope * weight), dim=1), bias)
+    pointwise.conv = _conv(pointwise.conv, torch.cat((weight, -LEAKY_SLOPE * weight), dim=1), bias)
 
 
 def _conv(like: Part, weight: torch.Tensor, bias: torch.Tensor | None, *, groups: int = 1) -> nn.Conv2d:

@@ -21,10 +21,12 @@ from featherface.models.innovations import (
     multiply_attention,
 )
 from featherface.models.layers import (
+    Activation,
     ChannelShuffle,
     ConvBNAct,
     PerLevel,
     ShuffleBlock,
+    leaky_relu,
     relu,
 )
 from featherface.models.neck import BiFPN, BiFPNRepeat, NodeConv
@@ -38,14 +40,14 @@ def build_v2_ultra(innovations: Collection[str]) -> FeatherFace:
     """Our student: the published teacher made thin, so that it can start as one (`distillation.pruning`).
 
     The pyramid is 32 channels wide instead of 64, and stage 3 of the backbone 128 instead of 256. The context
-    is of plain convolutions. Backbone and context have ReLU, which costs a convolution nothing when it runs.
-    Attention is on the levels of the neck only: on those of the backbone it took a fifth of a training step.
-    There is no channel shuffle: in front of a 1x1 convolution it only renames the weights.
+    is of plain convolutions. Attention is on the levels of the neck only: on those of the backbone it took a
+    fifth of a training step. There is no channel shuffle: in front of a 1x1 convolution it only renames the
+    weights.
     """
     channels = 32
     return _build(
         innovations,
-        backbone=Backbone(stage3_channels=(128, 128), activation=relu),
+        backbone=Backbone(stage3_channels=(128, 128)),
         backbone_attention=nn.Identity(),
         channels=channels,
         repeats=[_thin_repeat(channels) for _ in range(3)],
@@ -56,6 +58,7 @@ def build_v2_ultra(innovations: Collection[str]) -> FeatherFace:
             share_spatial_gate=False,
             sharpen=_sharpen(innovations),
         ),
+        context_activation=leaky_relu,
         shuffle=PerLevel(ShuffleBlock(channels) for _ in STRIDES),
         head=Head(channels, priors_per_cell=_priors_per_cell()),
     )
@@ -72,6 +75,7 @@ def build_v2_ultra_reference(innovations: Collection[str]) -> FeatherFace:
         channels=channels,
         repeats=[_shared_repeat(channels) for _ in range(2)],
         neck_attention=_light_attention((channels,) * len(STRIDES), sharpen),
+        context_activation=relu,
         shuffle=PerLevel([ChannelShuffle(channels, groups=_SHUFFLE_GROUPS)]),
         head=Head(
             head_channels,
@@ -89,6 +93,7 @@ def _build(
     channels: int,
     repeats: Sequence[BiFPNRepeat],
     neck_attention: nn.Module,
+    context_activation: Activation,
     shuffle: nn.Module,
     head: Head,
 ) -> FeatherFace:
@@ -108,7 +113,7 @@ def _build(
         feature_reuse=switched("feature_reuse", FeatureReuse),
         neck_attention=neck_attention,
         multiscale_intelligence=switched("multiscale_intelligence", MultiscaleIntelligence),
-        context=PerLevel(SSHContext(channels) for _ in STRIDES),
+        context=PerLevel(SSHContext(channels, inner_activation=context_activation) for _ in STRIDES),
         dynamic_weight_sharing=switched("dynamic_weight_sharing", lambda: DynamicWeightSharing(channels)),
         shuffle=shuffle,
         progressive_enhancement=switched("progressive_enhancement", ProgressiveEnhancement),

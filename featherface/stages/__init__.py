@@ -26,7 +26,6 @@ _TRAINING = (
     "data/loader.py",
     "losses",
     "parallel.py",
-    "progress.py",
     "child_process.py",
     "training",
     "stages/fitting.py",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
-from itertools import count as numbers
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -92,15 +91,15 @@ def fit_detector(
 
 def first_batches(
     samples: Sequence[Sample],
-    count: int,
     *,
     train: TrainConfig,
     min_face_px: float,
     read: Callable[[Sample], RgbImage] = read_photograph,
+    count: int = 16,
 ) -> Iterator[Batch]:
-    """So many batches from the start of a training, whole in every process; the rest as of `fit_detector`."""
+    """The first batches of a training, whole in every process; arguments as of `fit_detector`."""
     loader = _loader(samples, train=train, min_face_px=min_face_px, read=read, part=(0, 1))
-    return islice(chain.from_iterable(map(loader.batches, numbers())), count)
+    return islice(loader.batches(0), count)
 
 
 def _loader(

@@ -18,10 +18,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from featherface.errors import FeatherFaceError
 from featherface.parallel import num_processes, rank, take_buffers_of_first
-from featherface.progress import epoch_progress
 from featherface.structures import Batch
 from featherface.training.checkpoint import RandomGenerator, save_checkpoint
 from featherface.training.optim import set_learning_rate
+from featherface.training.progress import epoch_progress
 from featherface.training.state import Checkpointing, Recipe, TrainingState
 
 _LOGGER = logging.getLogger(__name__)

@@ -280,7 +280,7 @@ def test_teacher_answers_like_its_network_but_for_rounding() -> None:
 @pytest.mark.parametrize("num_frozen", [1, 2])
 def test_stages_that_do_not_learn_serve_teacher_and_student(num_frozen: int) -> None:
     torch.manual_seed(0)
-    teacher, student = build_model("v1-487k").eval(), build_model("v2-ultra-reference").train()
+    teacher, student = build_model("v1-487k").eval(), build_model("v2-ultra").train()
     copy_matching_weights(student, teacher)
     names = ("backbone.stage1", "backbone.stage2")[:num_frozen]
     images = 50 * torch.randn(2, 3, 64, 64)

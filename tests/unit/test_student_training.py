@@ -75,9 +75,11 @@ def test_a_student_of_another_network_is_no_start() -> None:
         StudentTraining(ModelConfig(), settings(), network(2, "v1-487k"), initial=other)
 
 
-def test_frozen_stages_do_not_learn_and_do_not_start_with_random_weights() -> None:
+def test_stages_that_are_not_the_teachers_cannot_stay_as_the_teacher_has_them() -> None:
     teacher = network(2, "v1-487k")
     frozen = settings(frozen_stages=1)
+    with pytest.raises(ConfigError, match=r"backbone\.stage1 starts as another"):
+        StudentTraining(ModelConfig(), frozen, teacher, initial=network(1))
     with pytest.raises(ConfigError, match=r"set distill\.start to 'copied' or 'pruned'"):
         StudentTraining(ModelConfig(), settings(frozen_stages=1, start="random"), teacher)
     first = StudentTraining(ModelConfig(), frozen, teacher).student.eval()

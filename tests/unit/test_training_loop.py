@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from featherface import progress
 from featherface.errors import FeatherFaceError, ModelError
 from featherface.structures import Batch, Targets
+from featherface.training import progress
 from featherface.training.loop import EpochReport, FitResult, StepReport, fit
 from featherface.training.state import Checkpointing, Recipe
 
