@@ -42,27 +42,24 @@ class FeatureReuse(nn.Module):
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Routed map."""
         rows = x.flatten(2)  # (B, C, H*W)
-        identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-        mixing = self.mixing(rows @ rows.transpose(1, 2), identity)
+        mixing = self.mixing(rows @ rows.transpose(1, 2))
         if x.is_contiguous(memory_format=torch.channels_last):
             # In the layout of training the product is taken the other way round, or the whole map is copied.
             return (rows.transpose(1, 2) @ mixing.transpose(1, 2)).transpose(1, 2).reshape(x.shape)
         return (mixing @ rows).reshape(x.shape)
 
-    def mixing(
-        self, gram: Float[Tensor, "*B C C"], identity: Float[Tensor, "C C"]
-    ) -> Float[Tensor, "*B C C"]:
+    def mixing(self, gram: Float[Tensor, "*B C C"]) -> Float[Tensor, "*B C C"]:
         """The matrix that maps the channels of a map to those of the result, from their products.
 
-        Everything but the last product happens between channels; |A F| follows from the Gram matrix too. The
-        identity is given, as exports keep it as a constant.
+        Everything but the last product happens between channels; |A F| follows from the Gram matrix too.
         """
-        squares = (gram * identity).sum(dim=-1)  # (*B, C)
+        squares = gram.diagonal(dim1=-2, dim2=-1)  # (*B, C)
         lengths = squares.clamp(min=_TINY).sqrt()
         cosines = gram / (lengths[..., :, None] * lengths[..., None, :])
         routing = (cosines / self.temperature).softmax(dim=-1)
         routed_square = ((routing @ gram) * routing).sum(dim=(-2, -1)).clamp(min=_TINY)
         shrink = (squares.sum(dim=-1) / routed_square).clamp(min=_TINY, max=1.0).sqrt()
+        identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
         return (1 - self.mix) * identity + (self.mix * shrink)[..., None, None] * routing
 
 

@@ -89,21 +89,17 @@ class LoweredFeatureReuse(nn.Module):
 
     Args:
         original: innovation 1.
-        channels: of the maps.
     """
 
-    identity: Tensor
-
-    def __init__(self, original: FeatureReuse, channels: int) -> None:
+    def __init__(self, original: FeatureReuse) -> None:
         super().__init__()
         self.original = original
-        self.register_buffer("identity", torch.eye(channels))
 
     def forward(self, levels: Levels) -> Levels:
         """Routed maps."""
-        rows = [level.reshape(*level.shape[:2], -1) for level in levels]  # (B, C, H*W) each
+        rows = [level.flatten(2) for level in levels]  # (B, C, H*W) each
         grams = torch.stack([each @ each.transpose(1, 2) for each in rows], dim=1)  # (B, 3, C, C)
-        mixings = self.original.mixing(grams, self.identity).unbind(dim=1)
+        mixings = self.original.mixing(grams).unbind(dim=1)
         p3, p4, p5 = (
             (mixing @ each).reshape(level.shape)
             for mixing, each, level in zip(mixings, rows, levels, strict=True)
@@ -111,103 +107,43 @@ class LoweredFeatureReuse(nn.Module):
         return p3, p4, p5
 
 
-class LoweredGates(nn.Module):
-    """The channel gates of the three levels as two convolutions of one pixel.
-
-    Their perceptrons lie side by side in the weights, with zeros between them: on a small input it counts how
-    many steps there are, not what they compute.
+class LoweredAttention(nn.Module):
+    """`LevelAttention` on one level.
 
     Args:
-        gates: one a level.
-        sharpen: applied to what they answer.
-    """
-
-    first: Tensor
-    first_offset: Tensor
-    second: Tensor
-    second_offset: Tensor
-
-    def __init__(self, gates: Sequence[ChannelGate], *, sharpen: Sharpen) -> None:
-        super().__init__()
-        self.sharpen = sharpen
-        self.channels = [gate.reduce.in_features for gate in gates]
-        # Means and maxima of a level go through one perceptron, whose second layer sums what becomes of them.
-        reduce = torch.block_diag(*(gate.reduce.weight for gate in gates for _ in range(2)))
-        expand = torch.block_diag(*(gate.expand.weight.repeat(1, 2) for gate in gates))
-        self.register_buffer("first", reduce[:, :, None, None])  # (hidden, channels, 1, 1)
-        self.register_buffer("second", expand[:, :, None, None])
-        biases = [_bias(gate.reduce) for gate in gates for _ in range(2)]
-        self.register_buffer("first_offset", torch.cat(biases))
-        self.register_buffer("second_offset", torch.cat([2 * _bias(gate.expand) for gate in gates]))
-
-    def forward(self, levels: Levels) -> Levels:
-        """Attention of every channel, (B, C, 1, 1) a level."""
-        summaries = [
-            summary
-            for level in levels
-            for summary in (level.mean(dim=(2, 3), keepdim=True), level.amax(dim=(2, 3), keepdim=True))
-        ]
-        hidden = F.conv2d(torch.cat(summaries, dim=1), self.first, self.first_offset).relu()
-        attention = self.sharpen(F.conv2d(hidden, self.second, self.second_offset).sigmoid())
-        of_p3, of_p4, of_p5 = attention.split(self.channels, dim=1)
-        return of_p3, of_p4, of_p5
-
-
-def _bias(layer: nn.Linear) -> Tensor:
-    return layer.weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias
-
-
-class LoweredSpatialGate(nn.Module):
-    """The second half of `LevelAttention` on one level.
-
-    Args:
-        conv: 7x7 convolution of the spatial gate, its normalization folded.
-        sharpen: applied to the output of the gate.
+        channel_gate: of the level.
+        spatial_conv: 7x7 convolution of the spatial gate, its normalization folded.
+        sharpen: applied to the output of both gates.
         block: see `BlockConv`.
     """
 
-    def __init__(self, conv: nn.Conv2d, *, sharpen: Sharpen, block: int) -> None:
+    def __init__(
+        self, channel_gate: ChannelGate, spatial_conv: nn.Conv2d, *, sharpen: Sharpen, block: int
+    ) -> None:
         super().__init__()
-        bias = 0.0 if conv.bias is None else float(conv.bias.detach())
-        self.spatial = BlockConv(conv.weight.detach(), bias, block=block)
+        self.channel_gate = channel_gate
+        bias = 0.0 if spatial_conv.bias is None else float(spatial_conv.bias.detach())
+        self.spatial = BlockConv(spatial_conv.weight.detach(), bias, block=block)
         self.sharpen = sharpen
 
-    def forward(self, x: Float[Tensor, "B C H W"], gated: Float[Tensor, "B C H W"]) -> Tensor:
-        """Attended map (B, C, H, W) of a map and of what the channel gate leaves of it."""
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Attended map."""
+        gated = x * self.sharpen(self.channel_gate(x))
+        # A product with a row of ones: ONNX Runtime takes seven times as long for a mean over channels.
+        ones = torch.full((1, 1, x.shape[1]), 1 / x.shape[1], dtype=x.dtype, device=x.device)
+        mean = (ones @ gated.flatten(2)).reshape(x.shape[0], 1, *x.shape[2:])  # (B, 1, H, W)
         # Of few pixels a single step is faster than many.
-        mean = _mean_of_channels(gated) if self.spatial.block > 2 else gated.mean(dim=1, keepdim=True)
-        summary = torch.cat((gated.amax(dim=1, keepdim=True), mean), dim=1)  # (B, 2, H, W)
+        largest = _largest_channel(gated) if self.spatial.block > 2 else gated.amax(dim=1, keepdim=True)
+        summary = torch.cat((largest, mean), dim=1)  # (B, 2, H, W)
         attention = self.spatial.spread(self.sharpen(self.spatial(summary).sigmoid()))
         return (gated * attention + x).relu()
 
 
-def _mean_of_channels(x: Tensor) -> Tensor:
-    """(B, 1, H, W), as a product with a row of ones: ONNX Runtime takes seven times as long for a mean."""
-    ones = torch.full((1, 1, x.shape[1]), 1 / x.shape[1], dtype=x.dtype, device=x.device)
-    return (ones @ x.flatten(2)).reshape(x.shape[0], 1, *x.shape[2:])
-
-
-class LoweredAttention(nn.Module):
-    """`LevelAttention`.
-
-    Args:
-        channel_gates: of the three levels.
-        spatial_gates: of the three levels.
-    """
-
-    def __init__(self, channel_gates: LoweredGates, spatial_gates: Sequence[LoweredSpatialGate]) -> None:
-        super().__init__()
-        self.channel_gates, self.spatial_gates = channel_gates, nn.ModuleList(spatial_gates)
-
-    def forward(self, levels: Levels) -> Levels:
-        """Attended maps."""
-        p3, p4, p5 = (
-            gate(level, level * attention)
-            for gate, level, attention in zip(
-                self.spatial_gates, levels, self.channel_gates(levels), strict=True
-            )
-        )
-        return p3, p4, p5
+def _largest_channel(x: Tensor) -> Tensor:
+    """Maximum over channels (B, 1, H, W), by halves first: half the time of ONNX Runtime's reduction."""
+    while x.shape[1] % 2 == 0:
+        x = torch.maximum(*x.chunk(2, dim=1))
+    return x.amax(dim=1, keepdim=True)
 
 
 class LoweredContext(nn.Module):

@@ -23,10 +23,8 @@ from featherface.models.lowered import (
     LoweredAttention,
     LoweredContext,
     LoweredFeatureReuse,
-    LoweredGates,
     LoweredHead,
     LoweredLowPass,
-    LoweredSpatialGate,
     ScaledSqueeze,
 )
 from featherface.models.lowered_neck import lower_neck
@@ -65,8 +63,7 @@ def _lower_parts(model: Part) -> None:
     if isinstance(model.neck, BiFPN):
         lower_neck(model.neck)
     if _all_are(model.feature_reuse, FeatureReuse) and len(model.feature_reuse) == 1:
-        channels = model.neck.reducers[0].conv.out_channels
-        model.feature_reuse = LoweredFeatureReuse(model.feature_reuse[0], channels)
+        model.feature_reuse = LoweredFeatureReuse(model.feature_reuse[0])
     if isinstance(model.neck_attention, LevelAttention):
         model.neck_attention = _lower_attention(model.neck_attention)
     model.multiscale_intelligence = _lower_filter(model.multiscale_intelligence)
@@ -128,14 +125,13 @@ def _joined(*convs: Part, signs: Sequence[float] = ()) -> nn.Conv2d:
     )
 
 
-def _lower_attention(attention: Part) -> LoweredAttention:
+def _lower_attention(attention: Part) -> PerLevel:
     gates = attention.spatial_gates
-    return LoweredAttention(
-        LoweredGates(attention.channel_gates, sharpen=attention.sharpen),
-        [
-            LoweredSpatialGate(gates[level % len(gates)].conv, sharpen=attention.sharpen, block=block)
-            for level, block in enumerate(_BLOCKS)
-        ],
+    return PerLevel(
+        LoweredAttention(
+            channel_gate, gates[level % len(gates)].conv, sharpen=attention.sharpen, block=_BLOCKS[level]
+        )
+        for level, channel_gate in enumerate(attention.channel_gates)
     )
 
 

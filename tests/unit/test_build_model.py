@@ -32,7 +32,7 @@ def test_every_subset_has_its_size_and_trains_down_to_one_pixel(
 ) -> None:
     torch.manual_seed(0)
     model = build_model(innovations=subset).train()
-    assert count_parameters(model) == 207_027 + (32 if "dynamic_weight_sharing" in subset else 0)
+    assert count_parameters(model) == 235_171 + (40 if "dynamic_weight_sharing" in subset else 0)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     before = model.head.cls[0].weight.detach().clone()
     outputs = model(images())
@@ -81,7 +81,7 @@ def test_an_image_does_not_see_its_batch(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_an_untrained_network_says_that_faces_are_rare(architecture: str) -> None:
     torch.manual_seed(0)
-    model = build_model(architecture).train()
+    model = settled(build_model(architecture))
     with torch.no_grad():
         face = model(images(4, 64, 64)).cls_logits.softmax(dim=-1)[..., 1]
     assert face.mean().item() == pytest.approx(FACE_PROBABILITY_AT_START, rel=0.5)
