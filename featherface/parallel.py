@@ -15,7 +15,6 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from featherface.child_process import end_with_parent
 
@@ -64,7 +63,25 @@ def sum_over_processes(x: Tensor) -> Tensor:
     """Sum of the tensors that all processes pass, with gradients to all of them; alone, the tensor itself."""
     if num_processes() == 1:
         return x
-    total: Tensor = all_reduce(x)
+    total: Tensor = _SumOverProcesses.apply(x)  # type: ignore[no-untyped-call]  # torch does not type it
+    return total
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """All losses depend on the sum, so the gradient of a part is the sum of what all processes pass back."""
+
+    @staticmethod
+    def forward(_ctx: object, x: Tensor) -> Tensor:
+        return _all_reduced(x)
+
+    @staticmethod
+    def backward(_ctx: object, *gradients: Tensor) -> Tensor:
+        return _all_reduced(gradients[0])
+
+
+def _all_reduced(x: Tensor) -> Tensor:
+    total = x.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
     return total
 
 

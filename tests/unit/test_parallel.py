@@ -95,6 +95,7 @@ def train(script: Path, *arguments: object, processes: int) -> str:
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     return done.stdout
 
 
