@@ -20,6 +20,7 @@ from featherface.inference.backends import OnnxBackend, read_model_file
 from featherface.inference.detector import FaceDetector
 from featherface.inference.loading import resolve_model, shipped_weights
 from featherface.inference.model_info import VARIANCES
+from featherface.inference.votes import VOTE_RULE
 
 SETTINGS_FILE: Final = "model.json"
 """What the page knows of its model; a folder that has one of ours is a demo, and may be written again."""
@@ -95,6 +96,7 @@ def _settings(detector: FaceDetector) -> bytes:
         "score_threshold": detector.score_threshold,
         "iou_threshold": detector.iou_threshold,
         "max_faces": detector.max_faces,
+        "votes": VOTE_RULE._asdict(),
     }
     return json.dumps(settings, indent=1).encode()
 

@@ -14,7 +14,7 @@ import numpy as np
 from featherface.data.widerface import Sample
 from featherface.evaluation.ground_truth import image_key
 from featherface.evaluation.slices import HEIGHTS_PX, MIN_FACES, height_slices
-from featherface.inference.postprocess import box_iou
+from featherface.inference.overlap import box_iou
 
 if TYPE_CHECKING:
     import numpy.typing as npt

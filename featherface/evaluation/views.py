@@ -21,7 +21,8 @@ import numpy as np
 
 from featherface.errors import OptionError
 from featherface.imaging import RgbImage, resize_long_side
-from featherface.inference.postprocess import box_iou, non_maximum_suppression
+from featherface.inference.overlap import box_iou
+from featherface.inference.postprocess import non_maximum_suppression
 from featherface.structures import Detections
 
 if TYPE_CHECKING:

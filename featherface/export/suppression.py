@@ -1,4 +1,4 @@
-"""An exported network with priors, decoding and non-maximum suppression inside the file.
+"""An exported network with priors, decoding, non-maximum suppression and votes inside the file.
 
 The nodes are added to the graph of a file that exists, so torch is not needed, and the network is the same
 to the last bit. They do what `inference.postprocess` does. For programs in other languages: an image goes in
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import onnx
-from onnx import compose, helper, parser
+from onnx import helper
 
 from featherface.errors import ModelError
+from featherface.export.suppression_graph import suppression_graph
 from featherface.imaging import (
     RgbImage,
     letterbox,
@@ -26,7 +27,7 @@ from featherface.imaging import (
     unletterbox_landmarks,
 )
 from featherface.inference.backends import open_session, read_model_file
-from featherface.inference.model_info import INPUT_NAME, OUTPUT_NAMES, VARIANCES, ModelInfo
+from featherface.inference.model_info import INPUT_NAME, OUTPUT_NAMES, ModelInfo
 from featherface.structures import Detections
 
 if TYPE_CHECKING:
@@ -35,119 +36,6 @@ if TYPE_CHECKING:
 DEFAULTS: Final = {"score_threshold": 0.5, "iou_threshold": 0.4, "max_faces": 750}
 """Of the optional inputs; as in `FaceDetector`."""
 FACE_OUTPUT_NAMES: Final = ("boxes_xyxy", "scores", "landmarks")
-
-# A stride's part of the priors, in the order of `models.priors`: row, column, size. Only the sides of the
-# images are read, so that every multiple of 32 fits.
-_LEVEL = """
-    rows_{i} = Div(height, stride_{i})
-    columns_{i} = Div(width, stride_{i})
-    float_stride_{i} = CastLike(stride_{i}, half)
-    row_{i} = Range(zero, rows_{i}, one)
-    column_{i} = Range(zero, columns_{i}, one)
-    row_float_{i} = CastLike(row_{i}, half)
-    column_float_{i} = CastLike(column_{i}, half)
-    row_middle_{i} = Add(row_float_{i}, half)
-    column_middle_{i} = Add(column_float_{i}, half)
-    y_flat_{i} = Mul(row_middle_{i}, float_stride_{i})
-    x_flat_{i} = Mul(column_middle_{i}, float_stride_{i})
-    y_{i} = Reshape(y_flat_{i}, along_rows)
-    x_{i} = Reshape(x_flat_{i}, along_columns)
-    rows_1_{i} = Reshape(rows_{i}, flat)
-    columns_1_{i} = Reshape(columns_{i}, flat)
-    num_sizes_{i} = Shape(sizes_{i})
-    grid_{i} = Concat <axis = 0> (rows_1_{i}, columns_1_{i}, num_sizes_{i}, one_1)
-    side_1_{i} = Reshape(sizes_{i}, along_sizes)
-    cx_{i} = Expand(x_{i}, grid_{i})
-    cy_{i} = Expand(y_{i}, grid_{i})
-    side_{i} = Expand(side_1_{i}, grid_{i})
-    cells_{i} = Concat <axis = 3> (cx_{i}, cy_{i}, side_{i})
-    priors_{i} = Reshape(cells_{i}, along_priors)
-"""
-
-_GRAPH = """
-<ir_version: {ir_version}, opset_import: ["" : {opset}]>
-suppression (
-    float[1, 3, height, width] images,
-    float[1, priors, 2] cls_logits, float[1, priors, 4] box_deltas, float[1, priors, 10] landmark_deltas,
-    float score_threshold, float iou_threshold, int64 max_faces
-) => (float[faces, 4] boxes_xyxy, float[faces] scores, float[faces, 5, 2] landmarks)
-<
-    int64 zero = {{0}}, int64 one = {{1}}, int64 two = {{2}}, int64 three = {{3}}, float half = {{0.5}},
-    int64[1] one_1 = {{1}}, int64[1] two_1 = {{2}}, int64[1] three_1 = {{3}}, int64[1] four_1 = {{4}},
-    int64[1] flat = {{-1}},
-    int64[4] along_rows = {{-1, 1, 1, 1}}, int64[4] along_columns = {{1, -1, 1, 1}},
-    int64[4] along_sizes = {{1, 1, -1, 1}}, int64[2] along_priors = {{-1, 3}},
-    int64[3] points = {{-1, 5, 2}}, int64[3] one_point = {{-1, 1, 2}}, int64[3] one_class = {{1, 1, -1}},
-    int64[1] first_axis = {{0}}, int64[1] last_axis = {{1}}, int64[2] all_points = {{1, 2}},
-    float center_variance = {{{center_variance}}}, float size_variance = {{{size_variance}}},
-    float max_log_side = {{{max_log_side}}}, float largest = {{{largest}}},
-    {levels_constants}
->
-{{
-    shape = Shape(images)
-    height = Gather <axis = 0> (shape, two)
-    width = Gather <axis = 0> (shape, three)
-    {levels}
-    priors = Concat <axis = 0> ({priors})
-
-    logits = Squeeze(cls_logits, first_axis)
-    background = Gather <axis = 1> (logits, zero)
-    face = Gather <axis = 1> (logits, one)
-    margin = Sub(face, background)
-    all_scores = Sigmoid(margin)
-    is_above = Greater(all_scores, score_threshold)
-    above_2 = NonZero(is_above)
-    above = Squeeze(above_2, first_axis)
-
-    prior = Gather <axis = 0> (priors, above)
-    center_prior = Slice(prior, first_axis, two_1, last_axis)
-    side_prior = Slice(prior, two_1, three_1, last_axis)
-    all_boxes = Squeeze(box_deltas, first_axis)
-    box = Gather <axis = 0> (all_boxes, above)
-    center_delta = Slice(box, first_axis, two_1, last_axis)
-    size_delta = Slice(box, two_1, four_1, last_axis)
-    center_scale = Mul(side_prior, center_variance)
-    center_offset = Mul(center_delta, center_scale)
-    center = Add(center_prior, center_offset)
-    log_side_free = Mul(size_delta, size_variance)
-    log_side = Min(log_side_free, max_log_side)
-    growth = Exp(log_side)
-    grown = Mul(side_prior, growth)
-    half_side = Mul(grown, half)
-    corner_first = Sub(center, half_side)
-    corner_last = Add(center, half_side)
-    boxes = Concat <axis = 1> (corner_first, corner_last)
-
-    all_landmarks = Squeeze(landmark_deltas, first_axis)
-    landmark_flat = Gather <axis = 0> (all_landmarks, above)
-    landmark_delta = Reshape(landmark_flat, points)
-    landmark_scale = Unsqueeze(center_scale, last_axis)
-    landmark_center = Reshape(center_prior, one_point)
-    landmark_offset = Mul(landmark_delta, landmark_scale)
-    points_xy = Add(landmark_center, landmark_offset)
-
-    box_size = ReduceL1 <keepdims = 0> (boxes, last_axis)
-    points_size = ReduceL1 <keepdims = 0> (points_xy, all_points)
-    total_size = Add(box_size, points_size)
-    is_finite = Less(total_size, largest)
-    finite_boxes = Compress <axis = 0> (boxes, is_finite)
-    finite_points = Compress <axis = 0> (points_xy, is_finite)
-    candidate_scores = Gather <axis = 0> (all_scores, above)
-    finite_scores = Compress <axis = 0> (candidate_scores, is_finite)
-
-    boxes_of_image = Unsqueeze(finite_boxes, first_axis)
-    scores_of_class = Reshape(finite_scores, one_class)
-    kept_3 = NonMaxSuppression(boxes_of_image, scores_of_class, max_faces, iou_threshold, score_threshold)
-    kept = Gather <axis = 1> (kept_3, two)
-    kept_scores = Gather <axis = 0> (finite_scores, kept)
-    num_kept = Shape(kept)
-    scores, order = TopK <axis = 0, largest = 1, sorted = 1> (kept_scores, num_kept)
-    best = Gather <axis = 0> (kept, order)
-    boxes_xyxy = Gather <axis = 0> (finite_boxes, best)
-    landmarks = Gather <axis = 0> (finite_points, best)
-}}
-"""
-_MAX_LOG_SIDE = 10.0  # as in `inference.postprocess`
 
 
 def add_suppression(onnx_path: Path | str) -> bytes:
@@ -173,7 +61,7 @@ def add_suppression(onnx_path: Path | str) -> bytes:
     if not set(OUTPUT_NAMES) <= set(found):
         raise ModelError(f"{onnx_path}: is no FeatherFace network: its outputs are {found}")
     metadata = {item.key: item.value for item in proto.metadata_props}
-    tail = _suppression_graph(proto, ModelInfo.from_metadata(metadata, source=str(onnx_path)))
+    tail = suppression_graph(proto, ModelInfo.from_metadata(metadata, source=str(onnx_path)))
     graph = proto.graph
     graph.node.extend(tail.node)
     graph.initializer.extend(tail.initializer)
@@ -197,30 +85,6 @@ def add_suppression(onnx_path: Path | str) -> bytes:
 def _scalar(name: str, value: float) -> npt.NDArray[np.generic]:
     """An optional input as the file wants it; the defaults tell which of them count."""
     return np.asarray(value, dtype=np.int64 if isinstance(DEFAULTS[name], int) else np.float32)
-
-
-def _suppression_graph(proto: onnx.ModelProto, info: ModelInfo) -> onnx.GraphProto:
-    levels = range(len(info.strides))
-    constants = [f"int64 stride_{i} = {{{stride}}}" for i, stride in enumerate(info.strides)]
-    constants += [
-        f"float[{len(sizes)}] sizes_{i} = {{{', '.join(str(float(size)) for size in sizes)}}}"
-        for i, sizes in enumerate(info.min_sizes_px)
-    ]
-    text = _GRAPH.format(
-        ir_version=proto.ir_version,
-        opset=next(item.version for item in proto.opset_import if item.domain == ""),
-        center_variance=VARIANCES[0],
-        size_variance=VARIANCES[1],
-        max_log_side=_MAX_LOG_SIDE,
-        largest=float(np.finfo(np.float32).max),
-        levels_constants=", ".join(constants),
-        levels="".join(_LEVEL.format(i=i) for i in levels),
-        priors=", ".join(f"priors_{i}" for i in levels),
-    )
-    tail = parser.parse_model(text)
-    # A prefix for what lies inside, or it could have a name that the network uses already.
-    prefixed = compose.add_prefix(tail, "faces/", rename_inputs=False, rename_outputs=False)
-    return prefixed.graph
 
 
 class SuppressingDetector:

@@ -1,9 +1,10 @@
 """From what a network says of every prior to the faces of one image; numpy only.
 
-The threshold comes first: of the 16,800 priors of a 640 px image some dozen pass it, and only those are
+A threshold comes first: of the 16,800 priors of a 640 px image some dozen pass it, and only those are
 decoded and compared. Nothing here knows of files, images or backends.
 
-Dimensions: `P` priors, `M` candidates above the threshold, `N` faces that remain.
+Dimensions: `P` priors, `M` candidates that may be a face or vote for one (`inference.votes`), `N` faces that
+remain.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featherface.inference.model_info import VARIANCES
+from featherface.inference.overlap import box_area, box_iou, intersection
+from featherface.inference.votes import VOTE_RULE, count_votes, least_likely, voted_scores
 from featherface.structures import Detections
 
 if TYPE_CHECKING:
@@ -20,9 +23,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-# Both as in `geometry`: exp() of a wild network must stay finite, and a union of zero must not divide.
-_MAX_LOG_SIDE = 10.0
-_TINY = float(np.finfo(np.float32).tiny)
+_MAX_LOG_SIDE = 10.0  # as in `geometry`: exp() of a wild network must stay finite
 # Candidates compared with each other at a time. Among 8,000 of a crowd 32 took half the time of 128 (more
 # work for boxes that a better one removes anyway) and of single ones (as many numpy calls as faces).
 _BLOCK = 32
@@ -42,25 +43,40 @@ def postprocess(
 ) -> Detections:
     """The faces of one image, best first, in the pixels of the priors; none is an empty result.
 
-    Priors for which the network says anything but finite numbers are dropped.
+    Priors for which the network says anything but finite numbers are dropped. A face has the same score at
+    every threshold below it, but for thresholds under 0.02, at which more priors vote.
 
     Args:
         cls_logits: (P, 2) background, face.
         box_deltas: (P, 4), encoded as in `geometry.encode_boxes`.
         landmark_deltas: (P, 10), encoded as in `geometry.encode_landmarks`.
         priors_cxcywh: (P, 4) pixels, from `models.priors.make_priors`.
-        score_threshold: keep scores above it.
-        iou_threshold: of two boxes that overlap more, the one with the lower score goes.
+        score_threshold: keep scores above it, votes counted in.
+        iou_threshold: of two boxes that overlap more, the one of which the network is less sure goes.
         max_faces: at most so many of the best are returned.
     """
     scores = face_scores(cls_logits)
-    candidate_idx = np.flatnonzero(scores > score_threshold)
+    floor, least = min(score_threshold, VOTE_RULE.least_voter_score), least_likely(score_threshold)
+    candidate_idx = np.flatnonzero(scores > max(floor, VOTE_RULE.least_share * least))
     boxes = decode_boxes(box_deltas[candidate_idx], priors_cxcywh[candidate_idx])  # (M, 4)
     landmarks = decode_landmarks(landmark_deltas[candidate_idx], priors_cxcywh[candidate_idx])  # (M, 5, 2)
     is_finite = np.isfinite(boxes).all(axis=1) & np.isfinite(landmarks).all(axis=(1, 2))
     boxes, landmarks, scores = boxes[is_finite], landmarks[is_finite], scores[candidate_idx[is_finite]]
-    kept_idx = non_maximum_suppression(boxes, scores, iou_threshold=iou_threshold, max_faces=max_faces)
-    return Detections(boxes[kept_idx], scores[kept_idx], landmarks[kept_idx])
+    likely_idx = np.flatnonzero(scores > max(floor, least))
+    kept_idx = likely_idx[
+        non_maximum_suppression(
+            boxes[likely_idx],
+            scores[likely_idx],
+            iou_threshold=iou_threshold,
+            max_faces=max(max_faces, VOTE_RULE.most_elected),
+        )
+    ]
+    heights_px = boxes[kept_idx, 3] - boxes[kept_idx, 1]
+    voted = voted_scores(scores[kept_idx], count_votes(boxes, scores, kept_idx), heights_px)
+    order = np.argsort(-voted, kind="stable")
+    best = order[voted[order] > score_threshold][:max_faces]
+    face_idx = kept_idx[best]
+    return Detections(boxes[face_idx], voted[best], landmarks[face_idx])
 
 
 def merge_close_ups(found: Detections, again: Detections, *, long_side_px: int, max_faces: int) -> Detections:
@@ -77,8 +93,8 @@ def merge_close_ups(found: Detections, again: Detections, *, long_side_px: int, 
     sides = again.boxes_xyxy[:, 2:] - again.boxes_xyxy[:, :2]
     is_large = sides.max(axis=1, initial=0) >= _CLOSE_UP_FRACTION * long_side_px
     large = again.boxes_xyxy[is_large]
-    shared = _intersection(found.boxes_xyxy, large)  # (N, M)
-    is_inside = (shared > 0.5 * _area(found.boxes_xyxy)[:, None]).any(axis=1)
+    shared = intersection(found.boxes_xyxy, large)  # (N, M)
+    is_inside = (shared > 0.5 * box_area(found.boxes_xyxy)[:, None]).any(axis=1)
     boxes = np.concatenate((found.boxes_xyxy[~is_inside], large))
     scores = np.concatenate((found.scores[~is_inside], again.scores[is_large]))
     landmarks = np.concatenate((found.landmarks_xy[~is_inside], again.landmarks_xy[is_large]))
@@ -132,31 +148,6 @@ def non_maximum_suppression(
         is_clear = (box_iou(boxes_xyxy[winners], boxes_xyxy[rest]) <= iou_threshold).all(axis=0)
         waiting = rest[is_clear]
     return np.concatenate(kept)[:limit] if kept else np.empty(0, dtype=np.intp)
-
-
-def box_iou(a_xyxy: Floats, b_xyxy: Floats) -> Floats:
-    """Overlap (N, M) of every box of `a` with every box of `b`, in [0, 1]; 0 where an area is zero."""
-    intersection = _intersection(a_xyxy, b_xyxy)
-    a_area, b_area = _area(a_xyxy)[:, None], _area(b_xyxy)
-    overlaps: Floats = intersection / np.maximum(a_area + b_area - intersection, _TINY)
-    return np.minimum(overlaps, 1)
-
-
-def _area(boxes_xyxy: Floats) -> Floats:
-    left, top, right, bottom = boxes_xyxy.T
-    area: Floats = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
-    return area
-
-
-def _intersection(a_xyxy: Floats, b_xyxy: Floats) -> Floats:
-    """Common area (N, M) of every box of `a` with every box of `b`."""
-    # One coordinate at a time: a (N, M, 2) intermediate costs three times as much.
-    a_left, a_top, a_right, a_bottom = (column[:, None] for column in a_xyxy.T)
-    b_left, b_top, b_right, b_bottom = b_xyxy.T
-    width = np.minimum(a_right, b_right) - np.maximum(a_left, b_left)
-    height = np.minimum(a_bottom, b_bottom) - np.maximum(a_top, b_top)
-    common: Floats = np.maximum(width, 0) * np.maximum(height, 0)  # (N, M)
-    return common
 
 
 def _keep_in_block(overlaps_too_much: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -91,7 +91,7 @@ def describe_judging(evaluate: EvaluateConfig) -> str:
     size = "original size" if evaluate.image_size == "original" else f"long side {evaluate.image_size} px"
     return (
         f"{size}, single scale, score > {evaluate.score_threshold:g}, suppression at IoU "
-        f"{evaluate.iou_threshold:g}, at most {evaluate.max_faces} detections an image"
+        f"{evaluate.iou_threshold:g}, scores with votes, at most {evaluate.max_faces} detections an image"
     )
 
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherface import geometry
-from featherface.inference.postprocess import box_iou, decode_boxes, decode_landmarks, non_maximum_suppression
+from featherface.inference.overlap import box_iou
+from featherface.inference.postprocess import decode_boxes, decode_landmarks, non_maximum_suppression
 from featherface.models.priors import make_priors
 
 SETTINGS = settings(max_examples=60, deadline=None)

@@ -213,7 +213,7 @@ def test_a_file_that_answers_differently_is_never_written(
     with pytest.raises(ModelError, match=r"featherface\.onnx: differs from its network by more than 0\.001"):
         deployment.export_formats(wrong, tmp_path / "out", ("onnx",), **QUICK)
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr("featherface.export.suppression._MAX_LOG_SIDE", 0.01)
+    monkeypatch.setattr("featherface.export.suppression_graph._MAX_LOG_SIDE", 0.01)
     unfit = Source("unfit", wrong.onnx, None, source.info)
     with pytest.raises(ModelError, match=r"featherface-nms\.onnx: (differs from|finds \d+ faces where) "):
         deployment.export_formats(unfit, tmp_path / "out", ("onnx-nms",), **QUICK)

@@ -75,7 +75,7 @@ def test_boxes_come_back_in_source_pixels(image_size: int | str, hw: tuple[int, 
     np.testing.assert_allclose(faces.boxes, [box], atol=1e-3 if image_size == "original" else 1.5 * shrunk_by)
     center = np.array([box[0] + box[2], box[1] + box[3]]) / 2
     np.testing.assert_allclose(faces.landmarks[0], [center] * 5, atol=1.5 * shrunk_by)
-    assert faces.scores[0] == pytest.approx(1 / (1 + np.exp(-4)), rel=1e-5)
+    assert 0.9 < faces.scores[0] < 1 / (1 + np.exp(-4))  # one vote alone makes less sure
 
 
 def test_the_network_sees_multiples_of_32() -> None:
@@ -377,7 +377,7 @@ def test_results_as_plain_values_are_what_the_interface_promises(
     assert set(face) == {"box_xyxy", "score", "landmarks"}
     np.testing.assert_allclose(face["box_xyxy"], [40, 20, 90, 70], atol=1)
     assert np.shape(face["landmarks"]) == (5, 2)
-    assert face["score"] == pytest.approx(0.982014, abs=1e-6)
+    assert face["score"] == pytest.approx(0.924318, abs=1e-6)
 
 
 def test_plot_draws_on_a_copy(detector: FaceDetector, tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def test_report_holds_the_pictures_of_the_evaluation_and_names_the_threshold(tmp
 
 def test_a_card_says_how_the_images_were_judged() -> None:
     assert describe_judging(EvaluateConfig()) == (
-        "original size, single scale, score > 0.02, suppression at IoU 0.4, at most 750 detections an image"
+        "original size, single scale, score > 0.02, suppression at IoU 0.4, scores with votes, "
+        "at most 750 detections an image"
     )
     smaller = EvaluateConfig(image_size=640, max_faces=50, score_threshold=0.1)
     assert describe_judging(smaller).startswith("long side 640 px, single scale, score > 0.1,")

@@ -1,20 +1,32 @@
 // From what the network says of every prior to faces, best first, as `featherface/inference/postprocess.py`.
 
+import { overlap } from "./overlap.js";
+import { leastLikely, votedScore } from "./votes.js";
+
 // exp() of a wild network stays finite.
 const MAX_LOG_SIDE = 10;
 
 /** Faces `{box: [left, top, right, bottom], score, landmarks: [[x, y] x 5]}` in input pixels. */
-export function postprocess(outputs, priors, { variances, iou_threshold: iouThreshold, max_faces: maxFaces }, lowest) {
+export function postprocess(outputs, priors, settings, lowest) {
+  const { variances, iou_threshold: iouThreshold, max_faces: maxFaces, votes: rule } = settings;
   const { clsLogits } = outputs;
+  const floor = Math.min(lowest, rule.least_voter_score);
+  const least = leastLikely(lowest, rule);
+  const lowestVoter = Math.max(floor, rule.least_share * least);
   const candidates = [];
   for (let index = 0; index < clsLogits.length / 2; index++) {
     // A softmax over two is the sigmoid of their difference.
     const score = 1 / (1 + Math.exp(clsLogits[2 * index] - clsLogits[2 * index + 1]));
-    if (score > lowest) candidates.push(decode(outputs, priors, index, score, variances));
+    if (score > lowestVoter) candidates.push(decode(outputs, priors, index, score, variances));
   }
   const sound = candidates.filter(({ box, landmarks }) => [...box, ...landmarks.flat()].every(Number.isFinite));
   sound.sort((a, b) => b.score - a.score);
-  return suppress(sound, iouThreshold).slice(0, maxFaces);
+  const likely = sound.filter(({ score }) => score > Math.max(floor, least));
+  return suppress(likely, iouThreshold, Math.max(maxFaces, rule.most_elected))
+    .map((face) => ({ ...face, score: votedScore(face, sound, rule) }))
+    .filter(({ score }) => score > lowest)
+    .sort((a, b) => b.score - a.score)
+    .slice(0, maxFaces);
 }
 
 function decode({ boxDeltas, landmarkDeltas }, priors, index, score, [centerVariance, sizeVariance]) {
@@ -32,23 +44,12 @@ function decode({ boxDeltas, landmarkDeltas }, priors, index, score, [centerVari
   return { box: [x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight], score, landmarks };
 }
 
-/** Of boxes that overlap too much only the first stays. */
-function suppress(sorted, iouThreshold) {
+/** Of boxes that overlap too much only the first stays, and of those `limit`. */
+function suppress(sorted, iouThreshold, limit) {
   const kept = [];
   for (const face of sorted) {
+    if (kept.length === limit) break;
     if (kept.every(({ box }) => overlap(box, face.box) <= iouThreshold)) kept.push(face);
   }
   return kept;
-}
-
-/** Intersection over union; 0 where an area is zero. */
-function overlap(a, b) {
-  const width = Math.max(Math.min(a[2], b[2]) - Math.max(a[0], b[0]), 0);
-  const height = Math.max(Math.min(a[3], b[3]) - Math.max(a[1], b[1]), 0);
-  const intersection = width * height;
-  return intersection > 0 ? intersection / (area(a) + area(b) - intersection) : 0;
-}
-
-function area([left, top, right, bottom]) {
-  return (right - left) * (bottom - top);
 }

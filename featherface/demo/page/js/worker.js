@@ -5,7 +5,7 @@ import { openNetwork } from "./network.js";
 import { postprocess } from "./postprocess.js";
 import { makePriors } from "./priors.js";
 
-// Faces below the page's slider are found as well: suppression looks at surer ones only, so hiding them
+// Faces below the page's slider are found as well: they change nothing about those above it, so hiding them
 // afterwards is the same as never having had them, and the slider needs no network.
 const LOWEST_SCORE = 0.1;
 
