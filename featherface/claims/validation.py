@@ -12,7 +12,7 @@ from featherface.errors import DataError
 from featherface.evaluation.bootstrap import MEAN, ap_draws
 from featherface.evaluation.ground_truth import WiderGroundTruth, image_key, load_ground_truth, restrict
 from featherface.evaluation.predictions import read_predictions
-from featherface.evaluation.run import GROUND_TRUTH_DIR, detector_for, evaluate_dataset
+from featherface.evaluation.run import GROUND_TRUTH_DIR, detector_for, evaluate_dataset, judging_by
 from featherface.files import sha256_of, write_atomically
 
 PREDICTIONS = "validation"
@@ -37,7 +37,7 @@ def judge_on_validation(
         DataError: the data set cannot be used.
         ModelError: the weights cannot be used.
     """
-    fingerprint = [sha256_of(weights), settings.model_dump_json()]
+    fingerprint = [sha256_of(weights), judging_by(settings)]
     summary = folder / SUMMARY
     if summary.is_file():
         known = json.loads(summary.read_text(encoding="utf-8"))

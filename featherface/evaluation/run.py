@@ -6,6 +6,7 @@ plots, tracks or decides.
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import time
@@ -33,6 +34,7 @@ from featherface.evaluation.widerface import (
 )
 from featherface.imaging import read_image
 from featherface.inference.detector import FaceDetector
+from featherface.inference.votes import VOTE_RULE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -61,6 +63,11 @@ def detector_for(model: str | Path | None, settings: EvaluateConfig) -> FaceDete
         image_size=settings.image_size,
         num_threads=settings.num_threads,
     )
+
+
+def judging_by(settings: EvaluateConfig) -> str:
+    """All that a judgement depends on beside model and data, to tell whether one that is remembered holds."""
+    return json.dumps([settings.model_dump_json(), VOTE_RULE])
 
 
 def evaluate_model_file(

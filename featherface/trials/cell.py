@@ -17,7 +17,7 @@ from featherface.data.splits import split_dev
 from featherface.data.widerface import Sample, open_widerface
 from featherface.distillation.student import StudentTraining
 from featherface.evaluation.development import development_ground_truth
-from featherface.evaluation.run import detector_for, evaluate_detector
+from featherface.evaluation.run import detector_for, evaluate_detector, judging_by
 from featherface.files import sha256_of, write_atomically
 from featherface.inference.weights import load_model, save_weights
 from featherface.models.complexity import count_multiply_adds, count_parameters
@@ -146,7 +146,7 @@ def _fingerprint_of_training(cell: Cell, data: Path, teacher: Path) -> str:
 
 
 def _fingerprint_of_judging(cell: Cell, trained_by: str) -> str:
-    parts = [trained_by, cell.config.evaluate.model_dump_json(), cell.development.model_dump_json()]
+    parts = [trained_by, judging_by(cell.config.evaluate), cell.development.model_dump_json()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -1,0 +1,31 @@
+"""What was judged by other rules is judged again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from featherface.claims.validation import SUMMARY, judge_on_validation
+from featherface.config import EvaluateConfig
+from featherface.data.synthetic import synthesize_dataset
+from featherface.inference.loading import shipped_weights
+from featherface.inference.votes import VOTE_RULE
+
+
+def test_a_judgement_holds_until_the_votes_are_counted_by_other_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, folder, settings = tmp_path / "data", tmp_path / "judged", EvaluateConfig()
+    synthesize_dataset(data, num_train=1, num_val=2, image_hw=(120, 160), seed=3, num_workers=1)
+
+    def judge() -> dict[str, float]:
+        return judge_on_validation(shipped_weights(), settings, data=data, folder=folder)
+
+    found = judge()
+    known = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    (folder / SUMMARY).write_text(json.dumps(known | {"metrics": {"remembered": 1.0}}), encoding="utf-8")
+    assert judge() == {"remembered": 1.0}
+    other = VOTE_RULE._replace(votes_power=0.5)
+    monkeypatch.setattr("featherface.evaluation.run.VOTE_RULE", other)
+    assert judge().keys() == found.keys()
+    assert json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["fingerprint"] != known["fingerprint"]
