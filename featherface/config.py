@@ -149,6 +149,8 @@ class DistillConfig(Section):
     `copied`: with the teacher's weights in the layers of the same shape; `random`."""
     initial_weights: str | None = None
     """Go on from this student instead: a .safetensors file, relative to the workspace."""
+    keep_initial_weights: bool = False
+    """Take the initial student as it is and train nothing here: only `rescore` is done anew."""
     task_weight: NonNegative = 1.0
     logit_weight: NonNegative = 1.0
     box_weight: NonNegative = 0.5
@@ -166,6 +168,25 @@ class DistillConfig(Section):
     """How many of the backbone's first stages stay as the teacher has them; they run once for both."""
     confidence_threshold: Fraction = 0.3
     """Box and landmark terms count only priors where the teacher's face probability is at least this."""
+
+
+class RescoreConfig(Section):
+    """The student's second opinion of a score, learnt from whole photographs when all else has been."""
+
+    share: Fraction = 0.35
+    """Of the second opinion in the margin between face and background; 0: there is none."""
+    long_sides_px: Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)] = (640,)
+    """Each photograph is looked at once, in one of these sizes: those in which it will be used."""
+    flip_probability: Fraction = 0.5
+    max_candidates: Count = 12_000_000
+    """Priors to learn from, 80 bytes each; photographs beyond that are left out."""
+    epochs: Count = 3
+    batch_size: Count = 2048
+    """Candidates of all photographs, mixed."""
+    lr: Positive = 3e-3
+    weight_decay: NonNegative = 1e-3
+    seed: Seed = 1
+    num_threads: Count = 2
 
 
 class EvaluateConfig(Section):
@@ -220,6 +241,7 @@ class Config(Section):
     teacher: TeacherConfig = TeacherConfig()
     train_teacher: TrainConfig = TrainConfig()
     distill: DistillConfig = DistillConfig()
+    rescore: RescoreConfig = RescoreConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
     promote: PromoteConfig = PromoteConfig()

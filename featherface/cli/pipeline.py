@@ -82,7 +82,7 @@ def pipeline(
 
 def run(
     stage: Annotated[
-        str, typer.Argument(help="validate, train_teacher, distill, evaluate, export or report.")
+        str, typer.Argument(help="validate, train_teacher, distill, rescore, evaluate, export or report.")
     ],
     root: Annotated[Path, typer.Option(help="The workspace.")] = Path(),
 ) -> int:

@@ -18,7 +18,9 @@ def average_students(paths: Sequence[Path], target: Path) -> None:
 
     It is a detector only where the students went on from the same weights; there it can find more than each
     of them (docs/experiments.md). Statistics of normalizations are averaged too, which is not what the mean
-    would gather itself: a short training on from it mends them. Counters are the first student's.
+    would gather itself: a short training on from it mends them. Counters are the first student's. Second
+    opinions were learnt apart from each other and have no mean: the student has none until the stage
+    `rescore`.
 
     Args:
         paths: two or more .safetensors files of one architecture with the same innovations.
@@ -45,6 +47,7 @@ def average_students(paths: Sequence[Path], target: Path) -> None:
         for name, tensor in first.state_dict().items():
             if tensor.is_floating_point():
                 tensor.copy_(torch.stack([state[name].double() for state in states]).mean(dim=0))
+    first.head.forget_second_opinion()
     save_weights(
         target,
         first,

@@ -34,7 +34,8 @@ class StudentTraining:
         distill: where it starts and what it learns from; without `enabled` the teacher gives it its start
             only, and teaches nothing.
         teacher: with trained weights; not changed.
-        initial: a student of the same network to go on from, instead of random weights and the teacher's.
+        initial: a student of the same network to go on from, instead of random weights and the teacher's;
+            its second opinion is forgotten.
         batches: gives some of the training's batches; a start as a pruned teacher looks at them.
         device: where the training is to run.
 
@@ -62,6 +63,7 @@ class StudentTraining:
         self.student = build_model(model.architecture, innovations=model.innovations)
         self.adapters = _adapters(self.student, teacher, distill) if distill.enabled else None
         self.num_copied = _start(self.student, teacher, initial, distill, batches)
+        self.student.head.forget_second_opinion()
         self.student.to(device)
         if self.adapters is not None:
             self.adapters.to(device)

@@ -10,8 +10,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from featherface.config import EvaluateConfig
+from featherface.data.reading import read_ahead
 from featherface.data.widerface import Sample, Split, open_widerface
 from featherface.errors import DataError, OptionError
 from featherface.evaluation.predictions import to_rows, write_predictions
@@ -32,7 +32,6 @@ from featherface.evaluation.widerface import (
     load_ground_truth,
     restrict,
 )
-from featherface.imaging import read_image
 from featherface.inference.detector import FaceDetector
 from featherface.inference.votes import VOTE_RULE
 
@@ -198,7 +197,7 @@ def evaluate_detector(
     times_ms: list[float] = []
     num_faces = 0
     hide = not (sys.stderr.isatty() if show_progress is None else show_progress)
-    images = tqdm(_read_ahead(samples), total=len(samples), desc="evaluate", unit="image", disable=hide)
+    images = tqdm(read_ahead(samples), total=len(samples), desc="evaluate", unit="image", disable=hide)
     for name, sample, image in zip(names, samples, images, strict=True):
         start = time.perf_counter()
         detections = detect(image)
@@ -237,16 +236,3 @@ def ignored_faces(sample: Sample) -> npt.NDArray[np.bool_]:
     """(G,) faces that COCO's protocol neither asks for nor punishes: flagged invalid, or without area."""
     annotation = sample.annotation
     return np.asarray(annotation.is_invalid | (annotation.boxes_xywh[:, 2:] <= 0).any(axis=1))
-
-
-def _read_ahead(samples: Iterable[Sample]) -> Iterator[RgbImage]:
-    """The images in order, the next one decoded while the caller works on this one."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as pool:
-        pending = None
-        for sample in samples:
-            following = pool.submit(read_image, sample.path)
-            if pending is not None:
-                yield pending.result()
-            pending = following
-        if pending is not None:
-            yield pending.result()

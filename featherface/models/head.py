@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featherface.models.layers import Levels
+from featherface.models.rescoring import Rescorer
 from featherface.structures import HeadOutputs
 
 FACE_PROBABILITY_AT_START = 0.01
@@ -24,10 +25,17 @@ class Head(nn.Module):
         channels: channels of the maps that the 1x1 convolutions read.
         priors_per_cell: priors of a cell, one number a level.
         stems: a module for each level in front of its 1x1 convolutions, or none.
+        rescorer: a second opinion of the class, heard in evaluation mode only: what the other layers learn
+            does not depend on it. None: the network has none.
     """
 
     def __init__(
-        self, channels: int, *, priors_per_cell: Sequence[int], stems: Sequence[nn.Module] = ()
+        self,
+        channels: int,
+        *,
+        priors_per_cell: Sequence[int],
+        stems: Sequence[nn.Module] = (),
+        rescorer: Rescorer | None = None,
     ) -> None:
         super().__init__()
 
@@ -36,6 +44,7 @@ class Head(nn.Module):
 
         self.stems = nn.ModuleList(stems or [nn.Identity() for _ in priors_per_cell])
         self.cls, self.box, self.landmark = (convs(outputs) for outputs in _OUTPUTS)
+        self.rescorer = rescorer
 
     def initialize(self) -> None:
         """Small weights, and the face probability of every prior at `FACE_PROBABILITY_AT_START`.
@@ -58,6 +67,12 @@ class Head(nn.Module):
         for parameter in self.cls.parameters():
             parameter.div_(temperature)
 
+    @torch.no_grad()
+    def forget_second_opinion(self) -> None:
+        """Let the first one count alone, as before the second was learnt; nothing where there is none."""
+        if self.rescorer is not None:
+            self.rescorer.share.zero_()
+
     def forward(self, levels: Levels) -> HeadOutputs:
         """Logits and deltas of all priors of a batch."""
         maps = [stem(level) for stem, level in zip(self.stems, levels, strict=True)]
@@ -65,7 +80,14 @@ class Head(nn.Module):
             _predict(level_map, convs)
             for level_map, *convs in zip(maps, self.cls, self.box, self.landmark, strict=True)
         ]
-        return HeadOutputs(*(torch.cat(parts, dim=1) for parts in zip(*by_level, strict=True)))
+        outputs = HeadOutputs(*(torch.cat(parts, dim=1) for parts in zip(*by_level, strict=True)))
+        if self.rescorer is None or self.training:
+            return outputs
+        margins = [self.rescorer(level_map, level) for level, level_map in enumerate(maps)]
+        second = torch.cat([margin.permute(0, 2, 3, 1).flatten(1) for margin in margins], dim=1)  # (B, P)
+        share = self.rescorer.share
+        both = (1 - share) * outputs.cls_logits + share / 2 * torch.stack((-second, second), dim=2)
+        return outputs._replace(cls_logits=both)
 
 
 def _start(convs: Iterable[nn.Module], *, biases: tuple[float, ...]) -> None:

@@ -200,6 +200,28 @@ class ScaledSqueeze(nn.Module):
         return squeezed.reshape(x.shape[0], -1, *x.shape[2:])
 
 
+class LoweredRescorer(nn.Module):
+    """What `Rescorer` adds to the outputs of one level, all of them: zeros for boxes and landmarks.
+
+    So the sum is taken inside the last convolution, where ONNX Runtime has it for nothing.
+
+    Args:
+        hidden: both hidden layers as 1x1 convolutions; the levels share them.
+        last: 1x1 convolution to all outputs.
+    """
+
+    def __init__(self, hidden: Sequence[nn.Conv2d], last: nn.Conv2d) -> None:
+        super().__init__()
+        self.hidden, self.last = nn.ModuleList(hidden), last
+
+    def forward(self, level_map: Tensor) -> Tensor:
+        """(B, outputs, H, W)."""
+        for conv in self.hidden:
+            level_map = conv(level_map).relu()
+        added: Tensor = self.last(level_map)
+        return added
+
+
 class LoweredHead(nn.Module):
     """`Head` of one convolution a level, with innovation 3 behind it instead of in front.
 
@@ -210,23 +232,34 @@ class LoweredHead(nn.Module):
     Args:
         convs: a 1x1 convolution of a level to its class, box and landmark outputs, in this order.
         filters: innovation 3 of a level; `nn.Identity` without it.
+        rescorers: of each level, or none. They are not linear, so with them innovation 3 stays in front.
         priors_per_cell: the same for all levels.
     """
 
     def __init__(
-        self, convs: Sequence[nn.Module], filters: Sequence[nn.Module], *, priors_per_cell: int
+        self,
+        convs: Sequence[nn.Module],
+        filters: Sequence[nn.Module],
+        *,
+        rescorers: Sequence[nn.Module] = (),
+        priors_per_cell: int,
     ) -> None:
         super().__init__()
         self.joined, self.filters = nn.ModuleList(convs), nn.ModuleList(filters)
+        self.rescorers = nn.ModuleList(rescorers)
         self.priors_per_cell = priors_per_cell
 
     def forward(self, levels: Levels) -> HeadOutputs:
         """Logits and deltas of all priors of a batch."""
         maps = [
-            smooth(conv(level)).flatten(2)
-            for level, conv, smooth in zip(levels, self.joined, self.filters, strict=True)
+            smooth(conv(level)) for level, conv, smooth in zip(levels, self.joined, self.filters, strict=True)
         ]
-        cells = torch.cat(maps, dim=2)  # (B, outputs of all, cells of all levels)
+        if self.rescorers:
+            added = [rescorer(level) for level, rescorer in zip(levels, self.rescorers, strict=True)]
+            maps = [first + second for first, second in zip(maps, added, strict=True)]
+        cells = torch.cat(
+            [outputs.flatten(2) for outputs in maps], dim=2
+        )  # (B, outputs of all, cells of all levels)
         parts = cells.split([outputs * self.priors_per_cell for outputs in _OUTPUTS], dim=1)
         return HeadOutputs(
             *(

@@ -25,6 +25,7 @@ from featherface.models.lowered import (
     LoweredFeatureReuse,
     LoweredHead,
     LoweredLowPass,
+    LoweredRescorer,
     ScaledSqueeze,
 )
 from featherface.models.lowered_neck import lower_neck
@@ -181,9 +182,40 @@ def _lower_head(model: Part) -> None:
     counts = {conv.out_channels for conv in head.cls}
     if len(counts) > 1 or not all(isinstance(stem, nn.Identity) for stem in head.stems):
         return
+    rescorers = _lower_rescorer(head)
     filters: Sequence[nn.Module] = [nn.Identity() for _ in head.cls]
     if _all_are(model.progressive_enhancement, LowPass):
-        filters = [*_lower_filter(model.progressive_enhancement).children()]
-        model.progressive_enhancement = nn.Identity()
+        lowered = _lower_filter(model.progressive_enhancement)
+        if rescorers:
+            model.progressive_enhancement = lowered
+        else:
+            filters, model.progressive_enhancement = [*lowered.children()], nn.Identity()
     convs = [_joined(*level) for level in zip(head.cls, head.box, head.landmark, strict=True)]
-    model.head = LoweredHead(convs, filters, priors_per_cell=counts.pop() // 2)
+    model.head = LoweredHead(convs, filters, rescorers=rescorers, priors_per_cell=counts.pop() // 2)
+
+
+def _lower_rescorer(head: Part) -> Sequence[nn.Module]:
+    """The second opinion of each level, with its share in the weights; none if it does not count."""
+    rescorer = head.rescorer
+    if rescorer is None or not rescorer.share:
+        return ()
+    share = float(rescorer.share)
+    hidden = [
+        _conv(head.cls[0], layer.weight[:, :, None, None], layer.bias)
+        for layer in (rescorer.first, rescorer.second)
+    ]
+    lowered = []
+    for cls, box, landmark, margins in zip(head.cls, head.box, head.landmark, rescorer.margins, strict=True):
+        for parameter in (cls.weight, cls.bias):
+            parameter.mul_(1 - share)
+        halves = share / 2 * margins.weight
+        num_others = box.out_channels + landmark.out_channels
+        weight = torch.cat(
+            (
+                torch.stack((-halves, halves), dim=1).flatten(0, 1),
+                halves.new_zeros(num_others, halves.shape[1]),
+            )
+        )
+        cls.bias.add_((share / 2 * torch.stack((-margins.bias, margins.bias), dim=1)).flatten())
+        lowered.append(LoweredRescorer(hidden, _conv(cls, weight[:, :, None, None], None)))
+    return lowered

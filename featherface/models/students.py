@@ -31,6 +31,7 @@ from featherface.models.layers import (
 )
 from featherface.models.neck import BiFPN, BiFPNRepeat, NodeConv
 from featherface.models.priors import MIN_SIZES_PX, STRIDES
+from featherface.models.rescoring import Rescorer
 
 _GATE_HIDDEN = 4
 _SHUFFLE_GROUPS = 4
@@ -60,7 +61,11 @@ def build_v2_ultra(innovations: Collection[str]) -> FeatherFace:
         ),
         context_activation=leaky_relu,
         shuffle=PerLevel(ShuffleBlock(channels) for _ in STRIDES),
-        head=Head(channels, priors_per_cell=_priors_per_cell()),
+        head=Head(
+            channels,
+            priors_per_cell=_priors_per_cell(),
+            rescorer=Rescorer(channels, priors_per_cell=_priors_per_cell()),
+        ),
     )
 
 

@@ -11,21 +11,28 @@ import torch
 from featherface.config import DataConfig, DistillConfig, ModelConfig
 from featherface.data.widerface import open_widerface
 from featherface.distillation.student import StudentTraining
+from featherface.errors import ConfigError
 from featherface.files import sha256_of
-from featherface.inference.weights import load_model, save_weights
+from featherface.inference.weights import load_model, load_model_with_info, save_weights
 from featherface.models.complexity import count_multiply_adds, count_parameters
 from featherface.models.detector import FeatherFace
 from featherface.parallel import training_device
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
-from featherface.stages.fitting import history_csv, train_detector
+from featherface.stages.fitting import NO_HISTORY, history_csv, train_detector
 from featherface.training.detector import first_batches
 
 STAGE = "distill"
 
 
 def run(data: DataConfig, model: ModelConfig, distill: DistillConfig, *, workspace: Workspace) -> StageResult:
-    """Write the student's weights (the running average), its training history and metrics."""
+    """Write the student's weights (the running average), its training history and metrics.
+
+    Raises:
+        ConfigError: the initial student is of another network, or it is to be kept and there is none.
+    """
+    if distill.keep_initial_weights:
+        return _keep_initial(model, distill, workspace)
     train = distill.train
     teacher_path = workspace.path(names.TEACHER_WEIGHTS)
     teacher = load_model(teacher_path)
@@ -68,6 +75,42 @@ def run(data: DataConfig, model: ModelConfig, distill: DistillConfig, *, workspa
     )
 
 
+def _keep_initial(model: ModelConfig, distill: DistillConfig, workspace: Workspace) -> StageResult:
+    if distill.initial_weights is None:
+        raise ConfigError(
+            "distill.keep_initial_weights trains no student, and distill.initial_weights names none: give a "
+            "student, or set it to false"
+        )
+    path = workspace.root / distill.initial_weights
+    student, info = load_model_with_info(path)
+    if (info.architecture, set(info.innovations)) != (model.architecture, set(model.innovations)):
+        raise ConfigError(
+            f"{path}: is {info.architecture} with {len(info.innovations)} innovations, but params.yaml asks "
+            f"for {model.architecture} with {len(model.innovations)}; correct the section model"
+        )
+    student.head.forget_second_opinion()
+    save_weights(
+        workspace.path(names.DISTILLED_WEIGHTS),
+        student,
+        architecture=info.architecture,
+        innovations=info.innovations,
+    )
+    workspace.write_text(names.STUDENT_HISTORY, NO_HISTORY)
+    metrics = _size(student)
+    workspace.write_json(names.STUDENT_METRICS, metrics)
+    return StageResult(
+        metrics=metrics,
+        summary=f"{model.architecture} as it is in {distill.initial_weights}, nothing trained",
+    )
+
+
+def _size(student: FeatherFace) -> dict[str, float]:
+    return {
+        "model/params": count_parameters(student),
+        "model/multiply_adds_640": count_multiply_adds(student, (640, 640)),
+    }
+
+
 def write_student(
     student: FeatherFace,
     history: Sequence[Mapping[str, float]],
@@ -90,7 +133,7 @@ def write_student(
     student = student.cpu()
     student.head.soften(distill.score_temperature)
     save_weights(
-        workspace.path(names.STUDENT_WEIGHTS),
+        workspace.path(names.DISTILLED_WEIGHTS),
         student,
         architecture=model.architecture,
         innovations=model.innovations,
@@ -98,8 +141,7 @@ def write_student(
     workspace.write_text(names.STUDENT_HISTORY, history_csv(history))
     initial = distill.initial_weights
     metrics = {
-        "model/params": count_parameters(student),
-        "model/multiply_adds_640": count_multiply_adds(student, (640, 640)),
+        **_size(student),
         "train/loss": history[-1]["loss"],
         "train/tensors_from_teacher": num_copied if initial is None else 0,
     }

@@ -20,6 +20,9 @@ from featherface.training.loop import EpochReport, FitResult, StepLoss, StepRepo
 from featherface.training.notes import epoch_metrics, step_metrics
 from featherface.training.state import Checkpointing
 
+NO_HISTORY = "epoch,lr,train/loss,train/loss_cls,train/loss_box,train/loss_landmark\n"
+"""Of a stage that took weights over instead of training."""
+
 
 def train_detector(
     model: FeatherFace,

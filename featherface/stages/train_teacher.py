@@ -16,11 +16,10 @@ from featherface.models.complexity import count_parameters
 from featherface.parallel import training_device
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
-from featherface.stages.fitting import history_csv, train_detector
+from featherface.stages.fitting import NO_HISTORY, history_csv, train_detector
 from featherface.structures import Batch
 
 STAGE = "train_teacher"
-NO_HISTORY = "epoch,lr,train/loss,train/loss_cls,train/loss_box,train/loss_landmark\n"
 
 
 def run(

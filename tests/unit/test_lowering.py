@@ -20,6 +20,7 @@ from featherface.models.lowered import BlockConv, LoweredContext, LoweredHead, L
 from featherface.models.lowered_neck import LoweredRepeat, Rescale
 from featherface.models.lowering import lower
 from featherface.models.neck import BiFPNRepeat, Fusion
+from featherface.models.rescoring import Rescorer
 from featherface.names import ARCHITECTURES, INNOVATIONS
 
 # None, each alone, and all but each; all together is the network itself.
@@ -45,6 +46,10 @@ def trained_looking(architecture: str, innovations: tuple[str, ...] | None = Non
             nn.init.uniform_(part.weights, 0.2, 2.0)
         elif isinstance(part, nn.Conv2d) and part.bias is not None:
             nn.init.normal_(part.bias, std=0.2)
+        elif isinstance(part, Rescorer):
+            for parameter in part.parameters():
+                nn.init.normal_(parameter, std=0.2)
+            nn.init.constant_(part.share, 0.3)
     return model.eval()
 
 
