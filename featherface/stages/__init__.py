@@ -128,8 +128,9 @@ _ALL = (
     Stage(
         name="report",
         module="featherface.stages.report",
-        sections=("data", "model", "teacher", "distill", "evaluate"),
+        sections=("data", "model", "teacher", "distill", "rescore", "evaluate"),
         inputs=(
+            names.RESCORE_METRICS,
             names.EVALUATION_METRICS,
             names.EXPORT_METRICS,
             names.EVALUATION_ANALYSIS,

@@ -6,7 +6,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from featherface.config import DataConfig, DistillConfig, EvaluateConfig, ModelConfig, TeacherConfig
+from featherface.config import (
+    DataConfig,
+    DistillConfig,
+    EvaluateConfig,
+    ModelConfig,
+    RescoreConfig,
+    TeacherConfig,
+)
 from featherface.distillation.origin import read_mean_of
 from featherface.evaluation import page
 from featherface.evaluation.page import INTERVALS_NOTE
@@ -40,12 +47,13 @@ COST_ROWS = (
 
 
 def run(
+    *,
     data: DataConfig,
     model: ModelConfig,
     teacher: TeacherConfig,
     distill: DistillConfig,
+    rescore: RescoreConfig,
     evaluate: EvaluateConfig,
-    *,
     workspace: Workspace,
 ) -> StageResult:
     """Write report.html, model_card.md and summary.json with the numbers of teacher and student."""
@@ -58,6 +66,7 @@ def run(
         "teacher": f"{teacher.architecture}, "
         + ("published weights" if teacher.weights else "trained in this pipeline"),
         "training": describe_training(distill, root=workspace.root),
+        "second opinion": describe_rescoring(rescore, workspace.read_json(names.RESCORE_METRICS)),
         "data": f"{data.source}, version {data_md5(workspace.root)}",
         "evaluated on": f"{student['val/images']:.0f} validation images, {describe_judging(evaluate)}",
         "commit": git_sha(workspace.root),
@@ -98,6 +107,8 @@ def describe_judging(evaluate: EvaluateConfig) -> str:
 def describe_training(distill: DistillConfig, *, root: Path) -> str:
     """One line on how the student of a workspace was trained."""
     train = distill.train
+    if distill.keep_initial_weights and distill.initial_weights is not None:
+        return f"none here: {_describe_student(root / distill.initial_weights)}, its second opinion forgotten"
     how = (
         f"distilled (temperature {distill.temperature_start:g} to {distill.temperature_end:g})"
         if distill.enabled
@@ -115,6 +126,18 @@ def describe_training(distill: DistillConfig, *, root: Path) -> str:
         f"{train.image_size_px} px crops, batch {train.batch_size}, {train.optimizer} {train.lr:g}, "
         f"seed {train.seed}"
         + ("" if distill.score_temperature == 1 else f", class logits over {distill.score_temperature:g}")
+    )
+
+
+def describe_rescoring(rescore: RescoreConfig, metrics: Mapping[str, float]) -> str:
+    """One line on what the scores were mended with."""
+    if "rescore/loss" not in metrics:
+        return "none"
+    sizes = ", ".join(str(size) for size in sorted(set(rescore.long_sides_px)))
+    return (
+        f"share {rescore.share:g}, learnt from {metrics['rescore/candidates']:,} priors of training "
+        f"photographs at {sizes} px, {rescore.epochs} epochs, batch {rescore.batch_size:,}, "
+        f"adamw {rescore.lr:g}, seed {rescore.seed}"
     )
 
 

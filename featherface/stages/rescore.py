@@ -19,13 +19,14 @@ NO_HISTORY = "epoch,rescore/loss\n"
 def run(data: DataConfig, rescore: RescoreConfig, *, workspace: Workspace) -> StageResult:
     """Write the finished student, the losses of its second opinion and metrics.
 
-    A student of a network that has no second opinion, or with `rescore.share` 0, is written as it came.
+    A student of a network that has no second opinion, or with `rescore.share` 0, is written as it came, and
+    so is one that has learnt too little to take anything for a face.
     """
     student, info = load_model_with_info(workspace.path(names.DISTILLED_WEIGHTS))
     if rescore.share > 0 and student.head.rescorer is not None:
         history, metrics, summary = _teach(student, data, rescore, workspace)
     else:
-        history, metrics, summary = NO_HISTORY, {}, "the student has no second opinion"
+        history, metrics, summary = NO_HISTORY, {}, "off: the student stays as it was distilled"
     save_weights(
         workspace.path(names.STUDENT_WEIGHTS),
         student,
@@ -48,6 +49,9 @@ def _teach(
         settings=rescore,
         min_face_px=data.min_face_px,
     )
+    if not len(candidates):
+        summary = "the student takes nothing in these photographs for a face: there is nothing to learn from"
+        return NO_HISTORY, {"rescore/candidates": 0}, summary
     losses = fit_rescorer(student.cpu(), candidates, rescore)
     for epoch, loss in enumerate(losses, start=1):
         workspace.tracker.log_metrics({"rescore/loss": loss}, step=epoch)

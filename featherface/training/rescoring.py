@@ -71,6 +71,8 @@ def collect_candidates(
 ) -> Candidates:
     """The candidates of photographs, each looked at once: in a size that is drawn, mirrored or not.
 
+    There are none if the student takes nothing for a face, as after too short a training.
+
     Photographs come in an order that is drawn as well, until there are `settings.max_candidates`.
 
     Args:
@@ -81,7 +83,7 @@ def collect_candidates(
 
     Raises:
         ImageDecodeError: a photograph cannot be decoded.
-        DataError: no photographs, or the student takes nothing in them for a face.
+        DataError: there are no photographs.
     """
     if not samples:
         raise DataError("there is no photograph to learn from; import or synthesize a data set first")
@@ -97,11 +99,6 @@ def collect_candidates(
             show(num_candidates, 0.0)
             if num_candidates >= settings.max_candidates:
                 break
-    if not num_candidates:
-        raise DataError(
-            f"the student takes nothing in {len(samples)} photographs for a face, so there is nothing to "
-            "score again: train it longer, or set rescore.share to 0"
-        )
     return Candidates(
         *(torch.cat([getattr(part, name) for part in parts]) for name in ("features", "outputs", "is_found"))
     )
@@ -112,7 +109,7 @@ def fit_rescorer(student: FeatherFace, candidates: Candidates, settings: Rescore
 
     Args:
         student: changed in place.
-        candidates: of `collect_candidates`.
+        candidates: of `collect_candidates`, one at least.
         settings: how.
 
     Returns:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from featherface.config import Config, EvaluateConfig
+from featherface.config import Config, EvaluateConfig, RescoreConfig
 from featherface.evaluation.analysis import analyze
 from featherface.evaluation.widerface import SETTINGS, WiderGroundTruth
 from featherface.imaging import write_image
 from featherface.stages import STAGES, names
 from featherface.stages.base import Workspace
-from featherface.stages.report import describe_judging
+from featherface.stages.report import describe_judging, describe_rescoring
 
 
 def test_report_holds_the_pictures_of_the_evaluation_and_names_the_threshold(tmp_path: Path) -> None:
@@ -37,6 +37,7 @@ def test_report_holds_the_pictures_of_the_evaluation_and_names_the_threshold(tmp
         {"student": numbers | student.metrics(), "teacher": numbers | teacher.metrics()},
     )
     workspace.write_json(names.EXPORT_METRICS, {"export/file_mib": 1.0})
+    workspace.write_json(names.RESCORE_METRICS, {"rescore/candidates": 1234567, "rescore/loss": 0.03})
     (tmp_path / "data").mkdir()
 
     STAGES["report"].run(Config(), workspace)
@@ -47,6 +48,15 @@ def test_report_holds_the_pictures_of_the_evaluation_and_names_the_threshold(tmp
     assert "<td>teacher: best F1, recommended</td><td class=n>-</td>" in text
     card = (tmp_path / names.MODEL_CARD).read_text(encoding="utf-8")
     assert "| recommended score threshold (highest F1) | 0.75 | - |" in card
+    assert (
+        "| second opinion | share 0.35, learnt from 1,234,567 priors of training photographs at 640 px,"
+        in card
+    )
+
+
+def test_a_card_names_no_second_opinion_where_there_is_none() -> None:
+    assert describe_rescoring(RescoreConfig(), {}) == "none"
+    assert describe_rescoring(RescoreConfig(), {"rescore/candidates": 0}) == "none"
 
 
 def test_a_card_says_how_the_images_were_judged() -> None:

@@ -150,8 +150,7 @@ def test_boxes_on_faces_are_found_and_those_on_ignored_faces_are_not_asked(
     places = iter([boxes[index] + 200 for index in order])
     assert not bool(collect_candidates(student, samples, settings=asked, min_face_px=0).is_found.any())
     places = iter([boxes[index] for index in order])
-    with pytest.raises(DataError, match=r"takes nothing in 4 photographs for a face.*rescore\.share"):
-        collect_candidates(student, samples, settings=asked, min_face_px=1000)
+    assert len(collect_candidates(student, samples, settings=asked, min_face_px=1000)) == 0
 
 
 def test_it_stops_at_the_limit_of_candidates(samples: tuple[Sample, ...]) -> None:
@@ -267,9 +266,21 @@ def test_who_has_none_stays_as_it_is(tmp_path: Path, data: Path, architecture: s
     workspace = workspace_with(tmp_path, build_model(architecture), architecture)
     (tmp_path / "data").symlink_to(data)
     result = STAGES["rescore"].run(Config(rescore=settings(share=share)), workspace)
-    assert "no second opinion" in result.summary
+    assert "stays as it was distilled" in result.summary
     files = (tmp_path / names.STUDENT_WEIGHTS, tmp_path / names.DISTILLED_WEIGHTS)
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_student_that_sees_no_face_stays_as_it_is(tmp_path: Path, data: Path) -> None:
+    student = network()
+    for conv in student.head.cls:
+        conv.bias.data += torch.tensor([50.0, -50.0]).repeat(2)
+    workspace = workspace_with(tmp_path, student)
+    (tmp_path / "data").symlink_to(data)
+    result = STAGES["rescore"].run(Config(rescore=settings()), workspace)
+    assert "takes nothing in these photographs for a face" in result.summary
+    assert result.metrics == {"rescore/candidates": 0}
+    assert torch.equal(logits(load_model(tmp_path / names.STUDENT_WEIGHTS)), logits(student))
 
 
 def distill_stage(workspace: Workspace, data: Path, **changes: Any) -> str:
