@@ -173,12 +173,12 @@ class DistillConfig(Section):
 class RescoreConfig(Section):
     """The student's second opinion of a score, learnt from whole photographs when all else has been."""
 
-    share: Fraction = 0.35
+    share: Fraction = 0.3
     """Of the second opinion in the margin between face and background; 0: there is none."""
     long_sides_px: Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)] = (640,)
     """Each photograph is looked at once, in one of these sizes: those in which it will be used."""
     flip_probability: Fraction = 0.5
-    max_candidates: Count = 12_000_000
+    max_candidates: Count = 16_000_000
     """Priors to learn from, 80 bytes each; photographs beyond that are left out."""
     epochs: Count = 3
     batch_size: Count = 2048
