@@ -97,6 +97,7 @@ _ALL = (
             "training/rescoring.py",
             "parallel.py",
             "child_process.py",
+            "training/memory.py",
             "training/progress.py",
             "stages/rescore.py",
         ),

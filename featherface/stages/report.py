@@ -108,7 +108,8 @@ def describe_training(distill: DistillConfig, *, root: Path) -> str:
     """One line on how the student of a workspace was trained."""
     train = distill.train
     if distill.keep_initial_weights and distill.initial_weights is not None:
-        return f"none here: {_describe_student(root / distill.initial_weights)}, its second opinion forgotten"
+        student = _describe_student(root / distill.initial_weights)
+        return f"none in this run but the second opinion: {student}, whose own card says how it was trained"
     how = (
         f"distilled (temperature {distill.temperature_start:g} to {distill.temperature_end:g})"
         if distill.enabled

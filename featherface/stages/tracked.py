@@ -35,7 +35,9 @@ def num_processes_of(name: str, root: Path) -> int:
         config = load_config(root / PARAMS_FILE)
     except ConfigError:
         return 1  # the stage itself refuses them, and says so to the flow as well
-    return (config.train_teacher if name == "train_teacher" else config.distill.train).num_processes
+    if name == "train_teacher":
+        return config.train_teacher.num_processes
+    return 1 if config.distill.keep_initial_weights else config.distill.train.num_processes
 
 
 def run_tracked(

@@ -11,6 +11,7 @@ Reference: see `models.rescoring.Rescorer`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ from featherface.inference.postprocess import decode_boxes, face_scores
 from featherface.models.detector import FeatherFace
 from featherface.models.priors import make_priors
 from featherface.models.rescoring import Rescorer
+from featherface.training.memory import keep_freed_memory
 from featherface.training.progress import epoch_progress
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
     from featherface.config import RescoreConfig
     from featherface.imaging import RgbImage
+
+_LOGGER = logging.getLogger(__name__)
 
 LEAST_SCORE = 0.02
 """Priors of which the student is less sure are no candidates: the benchmark does not look at them either."""
@@ -87,6 +91,7 @@ def collect_candidates(
     """
     if not samples:
         raise DataError("there is no photograph to learn from; import or synthesize a data set first")
+    keep_freed_memory()
     order = np.random.default_rng((settings.seed, 0)).permutation(len(samples))
     parts: list[Candidates] = []
     num_candidates = 0
@@ -99,6 +104,7 @@ def collect_candidates(
             show(num_candidates, 0.0)
             if num_candidates >= settings.max_candidates:
                 break
+    _LOGGER.info("%d candidates in %d of %d photographs", num_candidates, len(parts), len(samples))
     return Candidates(
         *(torch.cat([getattr(part, name) for part in parts]) for name in ("features", "outputs", "is_found"))
     )
@@ -144,6 +150,7 @@ def fit_rescorer(student: FeatherFace, candidates: Candidates, settings: Rescore
                 total += float(loss.detach())
                 show(total / step, float(schedule.get_last_lr()[0]))
         losses.append(total / steps)
+        _LOGGER.info("epoch %d/%d: loss %.4f", epoch + 1, settings.epochs, losses[-1])
     rescorer.requires_grad_(requires_grad=False)
     rescorer.share.fill_(settings.share)
     return losses
