@@ -173,14 +173,14 @@ class DistillConfig(Section):
 class RescoreConfig(Section):
     """The student's second opinion of a score, learnt from whole photographs when all else has been."""
 
-    share: Fraction = 0.3
+    share: Fraction = 0.35
     """Of the second opinion in the margin between face and background; 0: there is none."""
     long_sides_px: Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)] = (640,)
     """Each photograph is looked at once, in one of these sizes: those in which it will be used."""
     flip_probability: Fraction = 0.5
     max_candidates: Count = 16_000_000
     """Priors to learn from, 80 bytes each; photographs beyond that are left out."""
-    epochs: Count = 3
+    epochs: Count = 10
     batch_size: Count = 2048
     """Candidates of all photographs, mixed."""
     lr: Positive = 3e-3

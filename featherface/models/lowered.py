@@ -201,25 +201,50 @@ class ScaledSqueeze(nn.Module):
 
 
 class LoweredRescorer(nn.Module):
-    """What `Rescorer` adds to the outputs of one level, all of them: zeros for boxes and landmarks.
-
-    So the sum is taken inside the last convolution, where ONNX Runtime has it for nothing.
+    """Class logits of one level, first and second opinion together.
 
     Args:
-        hidden: both hidden layers as 1x1 convolutions; the levels share them.
-        last: 1x1 convolution to all outputs.
+        first: 1x1 convolution of the first one, with the bias of both.
+        hidden: both hidden layers of the second one as 1x1 convolutions; the levels share them.
+        last: 1x1 convolution from them to the logits, without bias; ONNX Runtime takes the sum inside it.
     """
 
-    def __init__(self, hidden: Sequence[nn.Conv2d], last: nn.Conv2d) -> None:
+    def __init__(self, first: nn.Conv2d, hidden: Sequence[nn.Conv2d], last: nn.Conv2d) -> None:
         super().__init__()
-        self.hidden, self.last = nn.ModuleList(hidden), last
+        self.first, self.hidden, self.last = first, nn.ModuleList(hidden), last
 
     def forward(self, level_map: Tensor) -> Tensor:
-        """(B, outputs, H, W)."""
+        """(B, 2 A, H, W)."""
+        hidden = level_map
         for conv in self.hidden:
-            level_map = conv(level_map).relu()
-        added: Tensor = self.last(level_map)
-        return added
+            hidden = conv(hidden).relu()
+        logits: Tensor = self.first(level_map) + self.last(hidden)
+        return logits
+
+
+class LoweredRescoringHead(nn.Module):
+    """`Head` with a second opinion: one convolution a level for boxes and landmarks, and the class beside it.
+
+    Args:
+        rescorers: the class logits of each level.
+        convs: a 1x1 convolution of a level to its box and landmark outputs, in this order.
+        priors_per_cell: the same for all levels.
+    """
+
+    def __init__(
+        self, rescorers: Sequence[nn.Module], convs: Sequence[nn.Module], *, priors_per_cell: int
+    ) -> None:
+        super().__init__()
+        self.rescorers, self.joined = nn.ModuleList(rescorers), nn.ModuleList(convs)
+        self.priors_per_cell = priors_per_cell
+
+    def forward(self, levels: Levels) -> HeadOutputs:
+        """Logits and deltas of all priors of a batch."""
+        logits = [rescorer(level) for level, rescorer in zip(levels, self.rescorers, strict=True)]
+        deltas = [conv(level) for level, conv in zip(levels, self.joined, strict=True)]
+        cls, others = (torch.cat([each.flatten(2) for each in maps], dim=2) for maps in (logits, deltas))
+        box, landmark = others.split([outputs * self.priors_per_cell for outputs in _OUTPUTS[1:]], dim=1)
+        return HeadOutputs(*_in_their_order((cls, box, landmark)))
 
 
 class LoweredHead(nn.Module):
@@ -232,38 +257,30 @@ class LoweredHead(nn.Module):
     Args:
         convs: a 1x1 convolution of a level to its class, box and landmark outputs, in this order.
         filters: innovation 3 of a level; `nn.Identity` without it.
-        rescorers: of each level, or none. They are not linear, so with them innovation 3 stays in front.
         priors_per_cell: the same for all levels.
     """
 
     def __init__(
-        self,
-        convs: Sequence[nn.Module],
-        filters: Sequence[nn.Module],
-        *,
-        rescorers: Sequence[nn.Module] = (),
-        priors_per_cell: int,
+        self, convs: Sequence[nn.Module], filters: Sequence[nn.Module], *, priors_per_cell: int
     ) -> None:
         super().__init__()
         self.joined, self.filters = nn.ModuleList(convs), nn.ModuleList(filters)
-        self.rescorers = nn.ModuleList(rescorers)
         self.priors_per_cell = priors_per_cell
 
     def forward(self, levels: Levels) -> HeadOutputs:
         """Logits and deltas of all priors of a batch."""
         maps = [
-            smooth(conv(level)) for level, conv, smooth in zip(levels, self.joined, self.filters, strict=True)
+            smooth(conv(level)).flatten(2)
+            for level, conv, smooth in zip(levels, self.joined, self.filters, strict=True)
         ]
-        if self.rescorers:
-            added = [rescorer(level) for level, rescorer in zip(levels, self.rescorers, strict=True)]
-            maps = [first + second for first, second in zip(maps, added, strict=True)]
-        cells = torch.cat(
-            [outputs.flatten(2) for outputs in maps], dim=2
-        )  # (B, outputs of all, cells of all levels)
+        cells = torch.cat(maps, dim=2)  # (B, outputs of all, cells of all levels)
         parts = cells.split([outputs * self.priors_per_cell for outputs in _OUTPUTS], dim=1)
-        return HeadOutputs(
-            *(
-                part.transpose(1, 2).reshape(part.shape[0], -1, outputs)  # (B, P, outputs)
-                for part, outputs in zip(parts, _OUTPUTS, strict=True)
-            )
-        )
+        return HeadOutputs(*_in_their_order(parts))
+
+
+def _in_their_order(parts: Sequence[Tensor]) -> Sequence[Tensor]:
+    """(B, P, outputs of a prior) of (B, outputs of all priors of a cell, cells), for each of `_OUTPUTS`."""
+    return [
+        part.transpose(1, 2).reshape(part.shape[0], -1, outputs)
+        for part, outputs in zip(parts, _OUTPUTS, strict=True)
+    ]

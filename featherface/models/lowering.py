@@ -26,6 +26,7 @@ from featherface.models.lowered import (
     LoweredHead,
     LoweredLowPass,
     LoweredRescorer,
+    LoweredRescoringHead,
     ScaledSqueeze,
 )
 from featherface.models.lowered_neck import lower_neck
@@ -182,40 +183,33 @@ def _lower_head(model: Part) -> None:
     counts = {conv.out_channels for conv in head.cls}
     if len(counts) > 1 or not all(isinstance(stem, nn.Identity) for stem in head.stems):
         return
-    rescorers = _lower_rescorer(head)
+    priors_per_cell = counts.pop() // 2
+    if head.rescorer is not None and head.rescorer.share:
+        # It is not linear, so innovation 3 stays in front of it.
+        model.progressive_enhancement = _lower_filter(model.progressive_enhancement)
+        others = [_joined(*level) for level in zip(head.box, head.landmark, strict=True)]
+        model.head = LoweredRescoringHead(_lower_rescorer(head), others, priors_per_cell=priors_per_cell)
+        return
     filters: Sequence[nn.Module] = [nn.Identity() for _ in head.cls]
     if _all_are(model.progressive_enhancement, LowPass):
-        lowered = _lower_filter(model.progressive_enhancement)
-        if rescorers:
-            model.progressive_enhancement = lowered
-        else:
-            filters, model.progressive_enhancement = [*lowered.children()], nn.Identity()
+        filters = [*_lower_filter(model.progressive_enhancement).children()]
+        model.progressive_enhancement = nn.Identity()
     convs = [_joined(*level) for level in zip(head.cls, head.box, head.landmark, strict=True)]
-    model.head = LoweredHead(convs, filters, rescorers=rescorers, priors_per_cell=counts.pop() // 2)
+    model.head = LoweredHead(convs, filters, priors_per_cell=priors_per_cell)
 
 
-def _lower_rescorer(head: Part) -> Sequence[nn.Module]:
-    """The second opinion of each level, with its share in the weights; none if it does not count."""
-    rescorer = head.rescorer
-    if rescorer is None or not rescorer.share:
-        return ()
-    share = float(rescorer.share)
+def _lower_rescorer(head: Part) -> list[nn.Module]:
+    """The class of each level, with the share of either opinion in its weights."""
+    rescorer, share = head.rescorer, float(head.rescorer.share)
     hidden = [
         _conv(head.cls[0], layer.weight[:, :, None, None], layer.bias)
         for layer in (rescorer.first, rescorer.second)
     ]
-    lowered = []
-    for cls, box, landmark, margins in zip(head.cls, head.box, head.landmark, rescorer.margins, strict=True):
-        for parameter in (cls.weight, cls.bias):
-            parameter.mul_(1 - share)
-        halves = share / 2 * margins.weight
-        num_others = box.out_channels + landmark.out_channels
-        weight = torch.cat(
-            (
-                torch.stack((-halves, halves), dim=1).flatten(0, 1),
-                halves.new_zeros(num_others, halves.shape[1]),
-            )
-        )
-        cls.bias.add_((share / 2 * torch.stack((-margins.bias, margins.bias), dim=1)).flatten())
-        lowered.append(LoweredRescorer(hidden, _conv(cls, weight[:, :, None, None], None)))
+    lowered: list[nn.Module] = []
+    for cls, margins in zip(head.cls, rescorer.margins, strict=True):
+        # Half of a margin to either logit: background and face of one prior after the other.
+        weight = share / 2 * torch.stack((-margins.weight, margins.weight), dim=1).flatten(0, 1)
+        bias = share / 2 * torch.stack((-margins.bias, margins.bias), dim=1).flatten()
+        first = _conv(cls, (1 - share) * cls.weight, (1 - share) * cls.bias + bias)
+        lowered.append(LoweredRescorer(first, hidden, _conv(cls, weight[:, :, None, None], None)))
     return lowered

@@ -16,7 +16,13 @@ from featherface.export.quantize import FLOAT_PARTS
 from featherface.inference.backends import info_of_module
 from featherface.models.build import build_model
 from featherface.models.innovations import MultiscaleIntelligence, ProgressiveEnhancement
-from featherface.models.lowered import BlockConv, LoweredContext, LoweredHead, LoweredLowPass
+from featherface.models.lowered import (
+    BlockConv,
+    LoweredContext,
+    LoweredHead,
+    LoweredLowPass,
+    LoweredRescoringHead,
+)
 from featherface.models.lowered_neck import LoweredRepeat, Rescale
 from featherface.models.lowering import lower
 from featherface.models.neck import BiFPNRepeat, Fusion
@@ -86,13 +92,22 @@ def test_the_network_itself_stays_as_it_is() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.parametrize("subset", [INNOVATIONS, ("progressive_enhancement",), ()], ids=len)
+def test_without_a_second_opinion_nothing_is_computed_for_it(subset: tuple[str, ...]) -> None:
+    model = trained_looking("v2-ultra", subset)
+    model.head.forget_second_opinion()
+    assert_answers_alike(model, SHAPES)
+    kinds = [type(part) for part in lower(model).modules()]
+    assert (kinds.count(LoweredHead), kinds.count(LoweredRescoringHead)) == (1, 0)
+
+
 def test_all_parts_of_the_student_are_rewritten() -> None:
     lowered = lower(trained_looking("v2-ultra"))
     kinds = [type(part) for part in lowered.modules()]
     assert kinds.count(LoweredRepeat) == 3
     assert kinds.count(LoweredContext) == 3
     assert kinds.count(LoweredLowPass) == 6
-    assert kinds.count(LoweredHead) == 1
+    assert (kinds.count(LoweredHead), kinds.count(LoweredRescoringHead)) == (0, 1)
     assert nn.BatchNorm2d not in kinds
     assert lowered.backbone.stage1[0].conv.out_channels == 16
     # Two maps of each pass are read with two shares, and those that leave the last pass are not scaled.

@@ -49,7 +49,7 @@ def test_report_holds_the_pictures_of_the_evaluation_and_names_the_threshold(tmp
     card = (tmp_path / names.MODEL_CARD).read_text(encoding="utf-8")
     assert "| recommended score threshold (highest F1) | 0.75 | - |" in card
     assert (
-        "| second opinion | share 0.3, learnt from 1,234,567 priors of training photographs at 640 px,"
+        "| second opinion | share 0.35, learnt from 1,234,567 priors of training photographs at 640 px,"
         in card
     )
 

@@ -250,7 +250,7 @@ def test_the_stage_writes_a_student_that_hears_it(tmp_path: Path, data: Path) ->
     result = STAGES["rescore"].run(config, workspace)
     finished = load_model(tmp_path / names.STUDENT_WEIGHTS).head.rescorer
     assert finished is not None
-    assert float(finished.share) == pytest.approx(0.3)
+    assert float(finished.share) == pytest.approx(0.35)
     assert result.metrics == workspace.read_json(names.RESCORE_METRICS)
     assert result.metrics["rescore/candidates"] > 0
     assert len((tmp_path / names.RESCORE_HISTORY).read_text().splitlines()) == 3
