@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from featherface.config import DataConfig, RescoreConfig
 from featherface.data.widerface import open_widerface
 from featherface.inference.weights import load_model_with_info, save_weights
@@ -42,7 +40,6 @@ def run(data: DataConfig, rescore: RescoreConfig, *, workspace: Workspace) -> St
 def _teach(
     student: FeatherFace, data: DataConfig, rescore: RescoreConfig, workspace: Workspace
 ) -> tuple[str, dict[str, float], str]:
-    torch.set_num_threads(rescore.num_threads)
     candidates = collect_candidates(
         student.to(training_device()),
         open_widerface(workspace.root / data.root, "train"),

@@ -12,6 +12,7 @@ Reference: see `models.rescoring.Rescorer`.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -20,13 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from featherface.data.augment import flip_horizontally, ignore_small_faces
 from featherface.data.labeled import LabeledImage, label_image
-from featherface.data.reading import read_ahead
+from featherface.data.reading import map_ahead
 from featherface.data.widerface import Annotation, Sample
 from featherface.errors import DataError, ModelError
-from featherface.imaging import letterbox, resize_long_side, to_network_input
+from featherface.imaging import letterbox, read_image, resize_long_side, to_network_input
 from featherface.inference.overlap import box_iou
 from featherface.inference.postprocess import decode_boxes, face_scores
 from featherface.models.detector import FeatherFace
@@ -92,18 +94,30 @@ def collect_candidates(
     if not samples:
         raise DataError("there is no photograph to learn from; import or synthesize a data set first")
     keep_freed_memory()
+    # One thread for each photograph: several that share a small map wait for each other.
+    torch.set_num_threads(1)
     order = np.random.default_rng((settings.seed, 0)).permutation(len(samples))
+    chosen = [samples[index] for index in order]
+
+    def look(numbered: tuple[int, Sample]) -> Candidates:
+        place, sample = numbered
+        image = read_image(sample.path)
+        return _candidates(
+            student, _view(image, sample.annotation, settings, place=place, min_face_px=min_face_px)
+        )
+
     parts: list[Candidates] = []
     num_candidates = 0
-    with epoch_progress("rescore: photographs", total=len(samples)) as show, torch.no_grad():
-        chosen = [samples[index] for index in order]
-        for place, (sample, image) in enumerate(zip(chosen, read_ahead(chosen), strict=False)):
-            view = _view(image, sample.annotation, settings, place=place, min_face_px=min_face_px)
-            parts.append(_candidates(student, view))
-            num_candidates += len(parts[-1])
-            show(num_candidates, 0.0)
+    looked = map_ahead(look, enumerate(chosen), num_threads=settings.num_threads)
+    hide = not sys.stderr.isatty()
+    with tqdm(total=len(chosen), desc="rescore", unit="image", dynamic_ncols=True, disable=hide) as bar:
+        for part in looked:
+            parts.append(part)
+            num_candidates += len(part)
+            bar.update()
             if num_candidates >= settings.max_candidates:
                 break
+    torch.set_num_threads(settings.num_threads)
     _LOGGER.info("%d candidates in %d of %d photographs", num_candidates, len(parts), len(samples))
     return Candidates(
         *(torch.cat([getattr(part, name) for part in parts]) for name in ("features", "outputs", "is_found"))
@@ -168,6 +182,7 @@ def _view(
     return replace(view, image=letterbox(view.image).image)
 
 
+@torch.no_grad()
 def _candidates(student: FeatherFace, view: LabeledImage) -> Candidates:
     device = next(student.parameters()).device
     images = torch.from_numpy(to_network_input(view.image)[None]).to(device)

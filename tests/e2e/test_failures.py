@@ -35,6 +35,7 @@ def results(root: Path) -> dict[str, object]:
     evaluation = json.loads((root / names.EVALUATION_METRICS).read_text())
     return {
         "teacher": digest(root / names.TEACHER_WEIGHTS),
+        "distilled": digest(root / names.DISTILLED_WEIGHTS),
         "student": digest(root / names.STUDENT_WEIGHTS),
         "onnx": digest(root / names.ONNX_FILE),
         "evaluation": evaluation,

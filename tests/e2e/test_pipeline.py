@@ -146,17 +146,19 @@ def test_command_line_and_flow_write_equal_weights(
     root: Path, promoted: subprocess.CompletedProcess[str]
 ) -> None:
     assert promoted.returncode == 0, promoted.stderr
-    before = digest(root / names.STUDENT_WEIGHTS)
-    done = run_featherface("run", "distill", root=root)
-    assert done.returncode == 0, done.stderr
-    assert digest(root / names.STUDENT_WEIGHTS) == before
+    files = (root / names.DISTILLED_WEIGHTS, root / names.STUDENT_WEIGHTS)
+    before = [digest(path) for path in files]
+    for stage in ("distill", "rescore"):
+        done = run_featherface("run", stage, root=root)
+        assert done.returncode == 0, done.stderr
+    assert [digest(path) for path in files] == before
 
 
 # Among the default tests a process of the training loop is killed: test_training_loop.
 @pytest.mark.slow
 def test_killed_stage_goes_on_and_ends_equal(root: Path, promoted: subprocess.CompletedProcess[str]) -> None:
     assert promoted.returncode == 0, promoted.stderr
-    before = digest(root / names.STUDENT_WEIGHTS)
+    before = digest(root / names.DISTILLED_WEIGHTS)
     checkpoint = root / "state/distill/checkpoint.pt"
     process = subprocess.Popen(
         [*FEATHERFACE, "run", "distill"], cwd=root, stderr=subprocess.PIPE, env=environment()
@@ -171,7 +173,7 @@ def test_killed_stage_goes_on_and_ends_equal(root: Path, promoted: subprocess.Co
     done = run_featherface("run", "distill", root=root)
     assert done.returncode == 0, done.stderr
     assert "going on from" in done.stderr
-    assert digest(root / names.STUDENT_WEIGHTS) == before
+    assert digest(root / names.DISTILLED_WEIGHTS) == before
     assert (root / "state/distill/run_id").read_text(encoding="utf-8") == killed_run
 
 
@@ -181,7 +183,7 @@ def test_a_student_from_a_bare_machine_takes_the_place_of_the_one_made_here(
 ) -> None:
     """The same student comes back, so the pipeline has nothing to do: DVC and MLflow take it as their own."""
     assert promoted.returncode == 0, promoted.stderr
-    before = digest(root / names.STUDENT_WEIGHTS)
+    before = digest(root / names.DISTILLED_WEIGHTS)
     bundle, out = str(tmp_path / "bundle"), str(tmp_path / "out")
     packed = run_featherface("bundle", "pack", bundle, root=root)
     assert packed.returncode == 0, packed.stderr
@@ -191,10 +193,10 @@ def test_a_student_from_a_bare_machine_takes_the_place_of_the_one_made_here(
         timeout=200,
         env=environment(),
     )
-    (root / names.STUDENT_WEIGHTS).unlink()
+    (root / names.DISTILLED_WEIGHTS).unlink()
     collected = run_featherface("bundle", "collect", out, root=root)
     assert collected.returncode == 0, collected.stderr
-    assert digest(root / names.STUDENT_WEIGHTS) == before
+    assert digest(root / names.DISTILLED_WEIGHTS) == before
     assert dvc_commands.stale_stages(root) == set()
     again = run_featherface("pipeline", "--root", str(root), root=root)
     assert "nothing was trained" in again.stdout

@@ -17,6 +17,7 @@ TINY = {
     "synthesize": {"num_train": 8, "num_val": 4, "image_hw": [120, 160], "seed": 3},
     "train_teacher": TINY_TRAINING,
     "distill": {"train": TINY_TRAINING},
+    "rescore": {"long_sides_px": [160], "epochs": 1, "num_threads": 1},
     "export": {"parity_tolerance": 0.01, "parity_images": 1, "latency_size_px": 64},
     "promote": {"min_mean_ap": 0.99, "max_parity_error": 0.01},
 }

@@ -110,12 +110,12 @@ def test_photographs_are_packed_in_parts_and_byte_for_byte(workspace: Workspace,
 
 def test_a_bare_machine_ends_with_the_weights_of_the_stage(workspace: Workspace, result: Path) -> None:
     distill.run(CONFIG.data, CONFIG.model, CONFIG.distill, workspace=workspace)
-    expected = hashlib.sha256((workspace.root / names.STUDENT_WEIGHTS).read_bytes()).hexdigest()
+    expected = hashlib.sha256((workspace.root / names.DISTILLED_WEIGHTS).read_bytes()).hexdigest()
     history = (workspace.root / names.STUDENT_HISTORY).read_text(encoding="utf-8")
-    (workspace.root / names.STUDENT_WEIGHTS).unlink()
+    (workspace.root / names.DISTILLED_WEIGHTS).unlink()
     notebook = Notebook()
     collected = collect(result, CONFIG, Workspace(workspace.root, notebook))
-    assert hashlib.sha256((workspace.root / names.STUDENT_WEIGHTS).read_bytes()).hexdigest() == expected
+    assert hashlib.sha256((workspace.root / names.DISTILLED_WEIGHTS).read_bytes()).hexdigest() == expected
     assert (workspace.root / names.STUDENT_HISTORY).read_text(encoding="utf-8") == history
     assert collected.metrics["model/params"] == 235_211
     assert notebook.curves["train/loss"] == [1, 2]
@@ -156,7 +156,7 @@ def test_a_result_of_another_teacher_is_refused(workspace: Workspace, result: Pa
     save_weights(elsewhere.path(names.TEACHER_WEIGHTS), build_model("v1-487k"), architecture="v1-487k")
     with pytest.raises(ConfigError, match="another 'teacher' than"):
         collect(result, CONFIG, elsewhere)
-    assert not (tmp_path / names.STUDENT_WEIGHTS).exists()
+    assert not (tmp_path / names.DISTILLED_WEIGHTS).exists()
 
 
 def test_a_training_that_has_not_ended_is_refused(workspace: Workspace, tmp_path: Path) -> None:

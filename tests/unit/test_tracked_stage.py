@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from featherface.config import Config, dump_config
 from featherface.stages.base import StageResult, Workspace
-from featherface.stages.tracked import PARENT_RUN_VARIABLE, run_tracked
+from featherface.stages.tracked import PARENT_RUN_VARIABLE, num_processes_of, run_tracked
 from featherface.tracking.connection import PATIENCE
 
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
@@ -47,3 +47,20 @@ def test_a_stage_of_a_flow_waits_for_a_server_until_its_run_is_open_and_no_longe
     run_tracked("report", tmp_path, perform=perform)
     patient = "7" if is_in_flow else "2"
     assert retries == {"get_experiment_by_name": patient, "create_run": patient, "log_batch": "2"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "distill", "number"),
+    [
+        ("distill", {}, 2),
+        ("distill", {"initial_weights": "a.safetensors", "keep_initial_weights": True}, 1),
+        ("rescore", {}, 1),
+    ],
+    ids=["trains", "keeps", "other"],
+)
+def test_only_what_trains_is_started_in_several_processes(
+    tmp_path: Path, stage: str, distill: dict[str, Any], number: int
+) -> None:
+    config = Config.model_validate({"distill": {"train": {"num_processes": 2}, **distill}})
+    (tmp_path / "params.yaml").write_text(dump_config(config), encoding="utf-8")
+    assert num_processes_of(stage, tmp_path) == number
