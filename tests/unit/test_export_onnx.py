@@ -55,6 +55,17 @@ def test_the_export_equals_its_network_at_every_size(
     assert report.to_dict()["worst"] == report.worst
 
 
+def test_convolutions_do_not_say_what_holds_unsaid(exported: Path) -> None:
+    said = [
+        {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        for node in onnx.load(exported).graph.node
+        if node.op_type == "Conv"
+    ]
+    assert {"kernel_shape"} == set.intersection(*(set(settings) for settings in said))
+    assert {"strides": [8, 8], "kernel_shape": [8, 8]} in said
+    assert not any("auto_pad" in settings or settings.get("group") == 1 for settings in said)
+
+
 def test_exporting_leaves_the_model_as_it_was(model: nn.Module, exported: Path) -> None:
     assert exported.is_file()
     assert model.training
