@@ -79,7 +79,10 @@ def test_a_student_answers_as_a_teacher_whose_other_channels_are_dead() -> None:
     student = build_model("v2-ultra", innovations=()).eval()
     teacher = teacher_with_dead_channels(student)
     filled = prune_teacher(student, teacher, scales_of(teacher))
-    assert {name for name in student.state_dict() if not name.endswith("num_batches_tracked")} <= set(filled)
+    no_start = ("num_batches_tracked", "head.rescorer.")  # counters, and what is learnt last
+    assert {name for name in student.state_dict() if not any(part in name for part in no_start)} <= set(
+        filled
+    )
     for repeat in student.neck.repeats:
         repeat.down = downsample_over_zeros
     for module in student.neck.modules():
