@@ -143,7 +143,7 @@ def test_boxes_on_faces_are_found_and_those_on_ignored_faces_are_not_asked(
 
     monkeypatch.setattr("featherface.training.rescoring.decode_boxes", on_the_first_face)
     order = np.random.default_rng((1, 0)).permutation(len(samples))
-    student, asked = network(suspicious=True), settings(flip_probability=0.0)
+    student, asked = network(suspicious=True), settings(flip_probability=0.0, num_threads=1)
     places = iter([boxes[index] for index in order])
     known = collect_candidates(student, samples, settings=asked, min_face_px=0)
     assert bool(known.is_found.all())
@@ -161,6 +161,17 @@ def test_it_stops_at_the_limit_of_candidates(samples: tuple[Sample, ...]) -> Non
     assert torch.equal(one.features, every.features[: len(one)])
     with pytest.raises(DataError, match="no photograph to learn from"):
         collect_candidates(student, [], settings=settings(), min_face_px=4)
+
+
+def test_threads_change_nothing(samples: tuple[Sample, ...]) -> None:
+    student = network(suspicious=True)
+    alone, together = (
+        collect_candidates(student, samples, settings=settings(num_threads=number), min_face_px=4)
+        for number in (1, 3)
+    )
+    assert torch.equal(alone.features, together.features)
+    assert torch.equal(alone.outputs, together.outputs)
+    assert torch.equal(alone.is_found, together.is_found)
 
 
 def separable(count: int = 2000) -> Candidates:
