@@ -21,9 +21,10 @@ import torch
 from featherface.data.augment import augment
 from featherface.data.harder_views import mix
 from featherface.data.labeled import LabeledImage, label_image
+from featherface.data.reading import read_photograph
 from featherface.data.widerface import Sample
 from featherface.errors import DataError
-from featherface.imaging import STRIDE_MULTIPLE, read_image, resize_long_side, to_network_input
+from featherface.imaging import STRIDE_MULTIPLE, resize_long_side, to_network_input
 from featherface.structures import Batch, Targets
 
 if TYPE_CHECKING:
@@ -36,15 +37,6 @@ _CACHED_LONG_SIDE_FACTOR = 2
 
 # Last key of the generator that draws the sizes of an epoch's batches; no place in an epoch reaches it.
 _SIZES = 2**32
-
-
-def read_photograph(sample: Sample) -> RgbImage:
-    """Decode the file of a sample.
-
-    Raises:
-        ImageDecodeError: it cannot be read.
-    """
-    return read_image(sample.path)
 
 
 @dataclass(frozen=True)

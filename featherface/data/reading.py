@@ -18,13 +18,22 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
+def read_photograph(sample: Sample) -> RgbImage:
+    """The image (H, W, 3) uint8 RGB of a sample.
+
+    Raises:
+        ImageDecodeError: it cannot be read.
+    """
+    return read_image(sample.path)
+
+
 def read_ahead(samples: Iterable[Sample]) -> Iterator[RgbImage]:
     """The images (H, W, 3) uint8 RGB in order.
 
     Raises:
         ImageDecodeError: one cannot be read, when its turn comes.
     """
-    return map_ahead(lambda sample: read_image(sample.path), samples)
+    return map_ahead(read_photograph, samples)
 
 
 def map_ahead(

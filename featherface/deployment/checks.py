@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from featherface.data.reading import read_photograph
 from featherface.data.synthetic_scenes import render_scene
 from featherface.deployment.formats import INT8, ONNX, ONNX_NMS, OPENVINO, TORCH, open_format
 from featherface.deployment.report import Parity
@@ -15,7 +16,7 @@ from featherface.errors import ModelError
 from featherface.export.openvino import MIN_SIDE_PX
 from featherface.export.parity import DEFAULT_SIZES_PX, compare_backends, network_inputs
 from featherface.export.suppression import DEFAULTS, SuppressingDetector
-from featherface.imaging import RgbImage, read_image
+from featherface.imaging import RgbImage
 from featherface.inference.backends import Backend, OnnxBackend, TorchBackend
 from featherface.inference.postprocess import postprocess
 from featherface.models.priors import make_priors
@@ -42,7 +43,7 @@ def parity_images(samples: Sequence[Sample]) -> list[RgbImage]:
         # Numbers of scenes with a few large and many small faces.
         return [render_scene(0, "val", index, _SCENE_HW)[0] for index in range(1, 1 + _PARITY_IMAGES)]
     chosen = np.linspace(0, len(samples) - 1, min(_PARITY_IMAGES, len(samples))).astype(int)
-    return [read_image(samples[index].path) for index in chosen]
+    return [read_photograph(samples[index]) for index in chosen]
 
 
 def check_answers(

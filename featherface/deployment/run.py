@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from featherface.config import EvaluateConfig
+from featherface.data.reading import read_photograph
 from featherface.data.widerface import open_widerface
 from featherface.deployment.checks import check_answers, parity_images
 from featherface.deployment.formats import (
@@ -37,7 +38,7 @@ from featherface.errors import DataError, ModelError
 from featherface.evaluation.run import GROUND_TRUTH_DIR, evaluate_dataset
 from featherface.export.latency import LatencyReport, Runner, measure_latency
 from featherface.files import write_atomically
-from featherface.imaging import letterbox, read_image, to_network_input
+from featherface.imaging import letterbox, to_network_input
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -149,7 +150,7 @@ def _calibration_samples(data: Path | None, judged_root: Path | None, num_images
 
 def _calibration_inputs(samples: Sequence[Sample]) -> Iterator[npt.NDArray[np.float32]]:
     for sample in samples:
-        yield to_network_input(letterbox(read_image(sample.path), CALIBRATION_SIZE_PX).image)[None]
+        yield to_network_input(letterbox(read_photograph(sample), CALIBRATION_SIZE_PX).image)[None]
 
 
 def _judge(

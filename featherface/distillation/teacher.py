@@ -6,7 +6,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from featherface.models.folding import fold_batch_norms
+from featherface.models.folding import frozen_copy
 from featherface.structures import DetectorFeatures, HeadOutputs
 
 
@@ -23,8 +23,8 @@ class FeatureDetector(Protocol):
 class FrozenTeacher:
     """Run a copy of a detector in evaluation mode and without gradients, as fast as it can be.
 
-    Its batch normalizations are folded, and its convolutions are computed in bfloat16: the teacher must not
-    dominate the step.
+    Its batch normalizations are folded, and its convolutions are computed in bfloat16 where that is fast (see
+    `reduced_precision`): the teacher must not dominate the step.
 
     It is no `nn.Module`, so that no `train()`, `to()` or `parameters()` of a module that holds it reaches the
     network.
@@ -40,7 +40,7 @@ class FrozenTeacher:
     def __init__(self, detector: nn.Module, *, device: torch.device | None = None) -> None:
         if not callable(getattr(detector, "forward_features", None)):
             raise TypeError(f"a teacher needs forward_features(images), {type(detector).__name__} has none")
-        self._detector = cast("FeatureDetector", _frozen(detector).to(device or torch.device("cpu")))
+        self._detector = cast("FeatureDetector", frozen_copy(detector).to(device or torch.device("cpu")))
 
     def __call__(
         self, images: Tensor, *, known: Sequence[Tensor] = ()
@@ -52,7 +52,7 @@ class FrozenTeacher:
             known: outputs of the first stages, where a student with the same stages has them already.
         """
         # Not inference_mode: its tensors cannot be saved for the student's backward pass.
-        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
+        with torch.no_grad(), reduced_precision(images.device):
             outputs, features = self._detector.forward_features(
                 images.float(), known=[level.float() for level in known]
             )
@@ -62,31 +62,35 @@ class FrozenTeacher:
 class FrozenStages:
     """Run a copy of the first stages of the student's backbone, which do not learn.
 
-    Like the teacher they compute in bfloat16, which halves their time; docs/experiments.md says what a
-    student notices of it.
+    Like the teacher they compute in bfloat16 where that is fast, which halves their time; docs/experiments.md
+    says what a student notices of it.
     """
 
     def __init__(self, stages: Sequence[nn.Module]) -> None:
-        self._stages = [_frozen(stage) for stage in stages]
+        self._stages = [frozen_copy(stage) for stage in stages]
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """The map of each stage in float32, without a gradient."""
         levels: list[Tensor] = []
-        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
+        with torch.no_grad(), reduced_precision(images.device):
             for stage in self._stages:
                 levels.append(stage(levels[-1] if levels else images))
         return [level.float() for level in levels]
 
 
+def reduced_precision(device: torch.device) -> torch.autocast:
+    """Bfloat16 for what does not learn: on a GPU, and on a CPU with AVX-512.
+
+    Any other CPU computes in float32: without AVX-512 torch falls back to convolutions that were measured to
+    take thirty times as long.
+    """
+    is_fast = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_fast)
+
+
 def _as_float(levels: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     p3, p4, p5 = levels
     return p3.float(), p4.float(), p5.float()
-
-
-def _frozen(module: nn.Module) -> nn.Module:
-    # Memory layout: training hands over channels-last images, and a mix costs a copy at every layer.
-    folded = fold_batch_norms(module).requires_grad_(False)
-    return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stub forgets modules
 
 
 def copy_matching_weights(student: nn.Module, teacher: nn.Module) -> tuple[str, ...]:

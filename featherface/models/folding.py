@@ -3,6 +3,7 @@
 import copy
 from typing import TypeVar
 
+import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -34,3 +35,15 @@ def fold_batch_norms(module: ModuleT) -> ModuleT:
                 setattr(block, name, fuse_conv_bn_eval(conv, norm))
                 block.bn = nn.Identity()
     return folded
+
+
+def frozen_copy(module: ModuleT) -> ModuleT:
+    """A copy that answers as fast as torch can, and learns nothing: folded, in channels-last layout.
+
+    Give it channels-last input: a mix of layouts costs a copy at every layer.
+
+    Args:
+        module: as of `fold_batch_norms`.
+    """
+    folded = fold_batch_norms(module).requires_grad_(requires_grad=False)
+    return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stub forgets modules

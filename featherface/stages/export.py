@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from featherface.config import DataConfig, ExportConfig
+from featherface.data.reading import read_photograph
 from featherface.data.widerface import open_widerface
 from featherface.export.latency import LatencyReport, measure_latency
 from featherface.export.onnx import export_onnx
 from featherface.export.parity import check_parity
-from featherface.imaging import read_image
 from featherface.inference.model_info import ModelInfo
 from featherface.inference.weights import load_model_with_info
 from featherface.stages import names
@@ -45,7 +45,7 @@ def run(data: DataConfig, export: ExportConfig, *, workspace: Workspace) -> Stag
     samples = open_widerface(workspace.path(data.root), "val")
     chosen = np.linspace(0, len(samples) - 1, min(export.parity_images, len(samples))).astype(int)
     parity = check_parity(
-        model, path, [read_image(samples[index].path) for index in chosen], tolerance=export.parity_tolerance
+        model, path, [read_photograph(samples[index]) for index in chosen], tolerance=export.parity_tolerance
     )
     latency = _compare_latency(path, workspace.path(names.TEACHER_WEIGHTS), export)
     metrics = {

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from featherface.data.loader import TrainingLoader, read_photograph
+from featherface.data.loader import TrainingLoader
+from featherface.data.reading import read_photograph
 from featherface.data.widerface import Sample
 from featherface.models.detector import FeatherFace
 from featherface.parallel import joined_processes, num_processes, rank, share_batch_norms

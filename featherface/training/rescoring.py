@@ -25,13 +25,14 @@ from tqdm import tqdm
 
 from featherface.data.augment import flip_horizontally, ignore_small_faces
 from featherface.data.labeled import LabeledImage, label_image
-from featherface.data.reading import map_ahead
+from featherface.data.reading import map_ahead, read_photograph
 from featherface.data.widerface import Annotation, Sample
 from featherface.errors import DataError, ModelError
-from featherface.imaging import letterbox, read_image, resize_long_side, to_network_input
+from featherface.imaging import letterbox, resize_long_side, to_network_input
 from featherface.inference.overlap import box_iou
 from featherface.inference.postprocess import decode_boxes, face_scores
 from featherface.models.detector import FeatherFace
+from featherface.models.folding import frozen_copy
 from featherface.models.priors import make_priors
 from featherface.models.rescoring import Rescorer
 from featherface.training.memory import keep_freed_memory
@@ -98,12 +99,13 @@ def collect_candidates(
     torch.set_num_threads(1)
     order = np.random.default_rng((settings.seed, 0)).permutation(len(samples))
     chosen = [samples[index] for index in order]
+    network = frozen_copy(student)
 
     def look(numbered: tuple[int, Sample]) -> Candidates:
         place, sample = numbered
-        image = read_image(sample.path)
+        image = read_photograph(sample)
         return _candidates(
-            student, _view(image, sample.annotation, settings, place=place, min_face_px=min_face_px)
+            network, _view(image, sample.annotation, settings, place=place, min_face_px=min_face_px)
         )
 
     parts: list[Candidates] = []
@@ -185,7 +187,8 @@ def _view(
 @torch.no_grad()
 def _candidates(student: FeatherFace, view: LabeledImage) -> Candidates:
     device = next(student.parameters()).device
-    images = torch.from_numpy(to_network_input(view.image)[None]).to(device)
+    images = torch.from_numpy(to_network_input(view.image)[None])
+    images = images.to(device, memory_format=torch.channels_last)
     outputs, features = student.forward_features(images)
     cls_logits, box_deltas = outputs.cls_logits[0].cpu().numpy(), outputs.box_deltas[0].cpu().numpy()
     idx = np.flatnonzero(face_scores(cls_logits) > LEAST_SCORE)

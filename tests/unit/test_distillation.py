@@ -18,6 +18,7 @@ from featherface.distillation.losses import (
 )
 from featherface.distillation.teacher import FrozenStages, FrozenTeacher, copy_matching_weights
 from featherface.models.build import build_model
+from featherface.models.folding import fold_batch_norms
 from featherface.structures import DetectorFeatures, HeadOutputs
 
 
@@ -275,6 +276,23 @@ def test_teacher_answers_like_its_network_but_for_rounding() -> None:
     for got, want in zip((*outputs, *features.neck), (*expected, *expected_features.neck), strict=True):
         assert got.dtype == torch.float32
         assert (got - want).abs().mean() < 0.05 * want.std()
+
+
+@pytest.mark.parametrize(("capability", "is_exact"), [("AVX2", True), ("DEFAULT", True), ("AVX512", False)])
+def test_what_does_not_learn_is_rounded_only_on_processors_where_that_is_fast(
+    monkeypatch: pytest.MonkeyPatch, capability: str, *, is_exact: bool
+) -> None:
+    torch.manual_seed(0)
+    network = build_model("v1-487k").eval()
+    images = 50 * torch.randn(1, 3, 64, 64)
+    stages = [network.backbone.stage1, network.backbone.stage2]
+    unrounded = fold_batch_norms(network).backbone(images)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    known = FrozenStages(stages)(images)
+    _, features = FrozenTeacher(network)(images)
+    for level in (known[1], features.backbone[1]):
+        rounding = (level - unrounded[1]).abs().max() / unrounded[1].std()
+        assert (rounding < 1e-4) == is_exact, rounding
 
 
 @pytest.mark.parametrize("num_frozen", [1, 2])
