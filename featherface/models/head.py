@@ -85,8 +85,9 @@ class Head(nn.Module):
             return outputs
         margins = [self.rescorer(level_map, level) for level, level_map in enumerate(maps)]
         second = torch.cat([margin.permute(0, 2, 3, 1).flatten(1) for margin in margins], dim=1)  # (B, P)
-        share = self.rescorer.share
-        both = (1 - share) * outputs.cls_logits + share / 2 * torch.stack((-second, second), dim=2)
+        first = outputs.cls_logits[..., 1] - outputs.cls_logits[..., 0]
+        correction = self.rescorer.correction(first, second)
+        both = outputs.cls_logits + torch.stack((-correction, correction), dim=2)
         return outputs._replace(cls_logits=both)
 
 

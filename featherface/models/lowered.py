@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from featherface.models.attention import ChannelGate, Sharpen
 from featherface.models.innovations import DynamicWeightSharing, FeatureReuse, LowPass
 from featherface.models.layers import Levels
+from featherface.models.rescoring import MOST_APART
 from featherface.shapes import Float
 from featherface.structures import HeadOutputs
 
@@ -201,50 +202,66 @@ class ScaledSqueeze(nn.Module):
 
 
 class LoweredRescorer(nn.Module):
-    """Class logits of one level, first and second opinion together.
+    """Margins of the second opinion of one level.
 
     Args:
-        first: 1x1 convolution of the first one, with the bias of both.
-        hidden: both hidden layers of the second one as 1x1 convolutions; the levels share them.
-        last: 1x1 convolution from them to the logits, without bias; ONNX Runtime takes the sum inside it.
+        hidden: both hidden layers as 1x1 convolutions; the levels share them.
+        margins: the last layer as a 1x1 convolution.
     """
 
-    def __init__(self, first: nn.Conv2d, hidden: Sequence[nn.Conv2d], last: nn.Conv2d) -> None:
+    def __init__(self, hidden: Sequence[nn.Conv2d], margins: nn.Conv2d) -> None:
         super().__init__()
-        self.first, self.hidden, self.last = first, nn.ModuleList(hidden), last
+        self.hidden, self.margins = nn.ModuleList(hidden), margins
 
     def forward(self, level_map: Tensor) -> Tensor:
-        """(B, 2 A, H, W)."""
+        """(B, A, H, W)."""
         hidden = level_map
         for conv in self.hidden:
             hidden = conv(hidden).relu()
-        logits: Tensor = self.first(level_map) + self.last(hidden)
-        return logits
+        margins: Tensor = self.margins(hidden)
+        return margins
 
 
 class LoweredRescoringHead(nn.Module):
-    """`Head` with a second opinion: one convolution a level for boxes and landmarks, and the class beside it.
+    """`Head` with a second opinion: one convolution a level, and the margins beside it.
+
+    The levels are joined before the two opinions meet, so that they meet once.
 
     Args:
-        rescorers: the class logits of each level.
-        convs: a 1x1 convolution of a level to its box and landmark outputs, in this order.
+        rescorers: the margins of each level.
+        convs: a 1x1 convolution of a level to its class, box and landmark outputs, in this order.
         priors_per_cell: the same for all levels.
+        share: of the second opinion.
     """
 
+    halves: Tensor
+
     def __init__(
-        self, rescorers: Sequence[nn.Module], convs: Sequence[nn.Module], *, priors_per_cell: int
+        self,
+        rescorers: Sequence[nn.Module],
+        convs: Sequence[nn.Module],
+        *,
+        priors_per_cell: int,
+        share: float,
     ) -> None:
         super().__init__()
         self.rescorers, self.joined = nn.ModuleList(rescorers), nn.ModuleList(convs)
         self.priors_per_cell = priors_per_cell
+        # Half of a difference to either logit.
+        halves = share / 2 * torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+        self.register_buffer("halves", halves.to(next(convs[0].parameters()).dtype))
 
     def forward(self, levels: Levels) -> HeadOutputs:
         """Logits and deltas of all priors of a batch."""
-        logits = [rescorer(level) for level, rescorer in zip(levels, self.rescorers, strict=True)]
-        deltas = [conv(level) for level, conv in zip(levels, self.joined, strict=True)]
-        cls, others = (torch.cat([each.flatten(2) for each in maps], dim=2) for maps in (logits, deltas))
-        box, landmark = others.split([outputs * self.priors_per_cell for outputs in _OUTPUTS[1:]], dim=1)
-        return HeadOutputs(*_in_their_order((cls, box, landmark)))
+        cells = torch.cat([conv(x).flatten(2) for x, conv in zip(levels, self.joined, strict=True)], dim=2)
+        second = torch.cat(
+            [rescorer(x).flatten(2) for x, rescorer in zip(levels, self.rescorers, strict=True)], dim=2
+        )  # (B, A, cells of all levels)
+        cls, *others = cells.split([outputs * self.priors_per_cell for outputs in _OUTPUTS], dim=1)
+        first = cls.unflatten(1, (self.priors_per_cell, 2))  # (B, A, 2, cells)
+        apart = second - (first[:, :, 1] - first[:, :, 0])
+        both = first + apart.clamp(-MOST_APART, MOST_APART)[:, :, None] * self.halves
+        return HeadOutputs(*_in_their_order((both.flatten(1, 2), *others)))
 
 
 class LoweredHead(nn.Module):

@@ -184,32 +184,30 @@ def _lower_head(model: Part) -> None:
     if len(counts) > 1 or not all(isinstance(stem, nn.Identity) for stem in head.stems):
         return
     priors_per_cell = counts.pop() // 2
+    convs = [_joined(*level) for level in zip(head.cls, head.box, head.landmark, strict=True)]
     if head.rescorer is not None and head.rescorer.share:
         # It is not linear, so innovation 3 stays in front of it.
         model.progressive_enhancement = _lower_filter(model.progressive_enhancement)
-        others = [_joined(*level) for level in zip(head.box, head.landmark, strict=True)]
-        model.head = LoweredRescoringHead(_lower_rescorer(head), others, priors_per_cell=priors_per_cell)
+        model.head = LoweredRescoringHead(
+            _lower_rescorer(head),
+            convs,
+            priors_per_cell=priors_per_cell,
+            share=float(head.rescorer.share),
+        )
         return
     filters: Sequence[nn.Module] = [nn.Identity() for _ in head.cls]
     if _all_are(model.progressive_enhancement, LowPass):
         filters = [*_lower_filter(model.progressive_enhancement).children()]
         model.progressive_enhancement = nn.Identity()
-    convs = [_joined(*level) for level in zip(head.cls, head.box, head.landmark, strict=True)]
     model.head = LoweredHead(convs, filters, priors_per_cell=priors_per_cell)
 
 
 def _lower_rescorer(head: Part) -> list[nn.Module]:
-    """The class of each level, with the share of either opinion in its weights."""
-    rescorer, share = head.rescorer, float(head.rescorer.share)
-    hidden = [
-        _conv(head.cls[0], layer.weight[:, :, None, None], layer.bias)
-        for layer in (rescorer.first, rescorer.second)
-    ]
-    lowered: list[nn.Module] = []
-    for cls, margins in zip(head.cls, rescorer.margins, strict=True):
-        # Half of a margin to either logit: background and face of one prior after the other.
-        weight = share / 2 * torch.stack((-margins.weight, margins.weight), dim=1).flatten(0, 1)
-        bias = share / 2 * torch.stack((-margins.bias, margins.bias), dim=1).flatten()
-        first = _conv(cls, (1 - share) * cls.weight, (1 - share) * cls.bias + bias)
-        lowered.append(LoweredRescorer(first, hidden, _conv(cls, weight[:, :, None, None], None)))
-    return lowered
+    """The second opinion of each level."""
+    rescorer = head.rescorer
+
+    def lowered(layer: Part) -> nn.Conv2d:
+        return _conv(head.cls[0], layer.weight[:, :, None, None], layer.bias)
+
+    hidden = [lowered(layer) for layer in (rescorer.first, rescorer.second)]
+    return [LoweredRescorer(hidden, lowered(margins)) for margins in rescorer.margins]

@@ -9,6 +9,11 @@ from torch.nn import functional as F
 
 HIDDEN = 32
 """Channels of both hidden layers: ONNX Runtime computes sixteen together."""
+MOST_APART = 4.0
+"""Margins of the two opinions that lie further apart count as so far apart.
+
+The second one has never seen what the first is sure to be no face, and may answer anything there.
+"""
 
 
 class Rescorer(nn.Module):
@@ -16,8 +21,8 @@ class Rescorer(nn.Module):
 
     The layers in front are what the network has learnt from single views, where most priors are easy. This
     part learns from what they make of whole photographs, from their mistakes above all: priors that they take
-    for a face, and whether the box of each lies where a face is (`training.rescoring`). Its margins and
-    the first ones are averaged by `share`, which is 0 until then.
+    for a face, and whether the box of each lies where a face is (`training.rescoring`). The first margins
+    move towards these by `share`, which is 0 until then, and no further than `MOST_APART` allows.
 
     All numbers start at zero without a look at the random generator: with and without this part, the rest of
     a network starts as the same. None has a gradient unless who trains it asks for it.
@@ -51,6 +56,15 @@ class Rescorer(nn.Module):
         for layer in (self.first, self.second):
             hidden = _at_each_cell(layer, hidden).relu()
         return _at_each_cell(cast("nn.Linear", self.margins[level]), hidden)
+
+    def correction(self, first: Tensor, second: Tensor) -> Tensor:
+        """What a logit of a face gains, and one of background loses.
+
+        Args:
+            first: margins of the first opinion, of any shape.
+            second: of this one, of the same shape.
+        """
+        return self.share / 2 * (second - first).clamp(-MOST_APART, MOST_APART)
 
     def margins_of(self, features: Tensor, outputs: Tensor) -> Tensor:
         """Margins (N,) of priors that were picked from maps.

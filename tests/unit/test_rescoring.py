@@ -20,6 +20,7 @@ from featherface.errors import ConfigError, DataError, ModelError
 from featherface.inference.weights import load_model, read_tensors, save_weights
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
+from featherface.models.rescoring import MOST_APART
 from featherface.names import INNOVATIONS
 from featherface.stages import STAGES, names
 from featherface.stages.base import Workspace
@@ -92,6 +93,27 @@ def test_it_is_heard_by_its_share_and_in_evaluation_mode_only() -> None:
     for each in (loud, quiet):
         each.head.train()
     assert torch.equal(logits(loud), logits(quiet))
+
+
+def test_it_moves_a_score_by_so_much_at_most() -> None:
+    """What it answers where it has learnt nothing is as good as noise, and noise must find no face."""
+    wild = network(share=0.5)
+    assert wild.head.rescorer is not None
+    with torch.no_grad():
+        for margins in wild.head.rescorer.margins:
+            margins.weight.mul_(100)
+    moved = (logits(wild) - logits(network())).diff(dim=2)
+    assert moved.abs().max() <= 0.5 * MOST_APART + 1e-4
+    assert {*moved.sign().unique().tolist()} == {-1.0, 1.0}
+    close = network(share=0.5)
+    assert close.head.rescorer is not None
+    for margins in close.head.rescorer.margins:
+        margins.weight.data.zero_()
+        margins.bias.data.fill_(-3.0)
+    first, both = logits(network()).diff(dim=2), logits(close).diff(dim=2)
+    is_near = (first + 3).abs() < MOST_APART
+    assert is_near.float().mean() > 0.9
+    torch.testing.assert_close(both[is_near], (first[is_near] - 3) / 2)
 
 
 def test_boxes_and_landmarks_are_not_touched() -> None:
