@@ -24,6 +24,7 @@ _TRAINING = (
     "data/harder_views.py",
     "data/labeled.py",
     "data/loader.py",
+    "data/reading.py",
     "losses",
     "parallel.py",
     "child_process.py",
@@ -124,7 +125,7 @@ _ALL = (
         sections=("data", "export"),
         inputs=("data", names.TEACHER_WEIGHTS, names.STUDENT_WEIGHTS),
         outputs=(Output(names.ONNX_FILE), Output(names.EXPORT_METRICS, "metric")),
-        code=(*_BASE, *_NETWORKS, *_IMAGES, "export", "stages/export.py"),
+        code=(*_BASE, *_NETWORKS, *_IMAGES, "data/reading.py", "export", "stages/export.py"),
     ),
     Stage(
         name="report",

@@ -12,6 +12,7 @@ import torch
 
 from featherface.config import AugmentConfig
 from featherface.data import loader as loader_module
+from featherface.data import reading
 from featherface.data.labeled import LabeledImage
 from featherface.data.loader import TrainingLoader, collate
 from featherface.data.widerface import Annotation, Sample
@@ -154,13 +155,13 @@ def test_another_seed_gives_other_batches(samples: list[Sample]) -> None:
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     reads: list[Path] = []
-    read_image = loader_module.read_image
+    read_image = reading.read_image
 
     def counting(path: Path) -> np.ndarray:
         reads.append(path)
         return read_image(path)
 
-    monkeypatch.setattr(loader_module, "read_image", counting)
+    monkeypatch.setattr(reading, "read_image", counting)
     return reads
 
 
@@ -223,7 +224,7 @@ def test_closing_stops_the_threads(samples: list[Sample]) -> None:
 
 def test_closing_prepares_no_further_batches(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
     reads, closing = count_reads(monkeypatch), threading.Event()
-    read_image = loader_module.read_image
+    read_image = reading.read_image
 
     def second_read_waits_for_the_end(path: Path) -> np.ndarray:
         if reads:
@@ -236,7 +237,7 @@ def test_closing_prepares_no_further_batches(samples: list[Sample], monkeypatch:
             closing.set()
             super().shutdown(wait=wait)
 
-    monkeypatch.setattr(loader_module, "read_image", second_read_waits_for_the_end)
+    monkeypatch.setattr(reading, "read_image", second_read_waits_for_the_end)
     monkeypatch.setattr(loader_module, "ThreadPoolExecutor", Pool)
     batches = make_loader(samples, batch_size=1, num_prefetched=8).batches(0)
     next(batches)
