@@ -146,7 +146,7 @@ def test_a_stage_of_two_processes_goes_on_after_a_kill_with_the_same_bits(
     assert checkpoint.exists(), "the stage ended before it could be killed"
     assert not (killed / names.DISTILLED_WEIGHTS).exists()
     subprocess.run([*command, str(killed)], check=True, env=environment, capture_output=True, timeout=240)
-    assert (killed / names.DISTILLED_WEIGHTS).read_bytes() == (once / names.STUDENT_WEIGHTS).read_bytes()
+    assert (killed / names.DISTILLED_WEIGHTS).read_bytes() == (once / names.DISTILLED_WEIGHTS).read_bytes()
 
 
 def test_alone_sums_and_norms_are_the_plain_ones() -> None:
