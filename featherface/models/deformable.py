@@ -123,5 +123,10 @@ class DeformableConv2d(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
         """Map of the same height and width."""
-        mask = 2 * self.modulator_conv(x).sigmoid()
-        return deformable_conv2d(x, self.offset_conv(x), mask, self.conv.weight)
+        # One convolution of 27 channels is faster than two of 18 and 9, which fill their registers up.
+        layers = (self.offset_conv, self.modulator_conv)
+        weight = torch.cat([conv.weight for conv in layers])
+        bias = torch.cat([conv.bias for conv in layers if conv.bias is not None])
+        offsets, modulation = F.conv2d(x, weight, bias, padding=1).split((2 * _TAPS, _TAPS), dim=1)
+        # Under autocast the map may still be in float32, and its rows twice as long.
+        return deformable_conv2d(x.to(offsets.dtype), offsets, 2 * modulation.sigmoid(), self.conv.weight)
