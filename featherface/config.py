@@ -175,6 +175,8 @@ class RescoreConfig(Section):
 
     share: Fraction = 0.35
     """Of the second opinion in the margin between face and background; 0: there is none."""
+    score_temperature: Positive = 1.0
+    """The mean of both opinions is divided by it: above 1 a student is less sure of itself; 0.5 stays 0.5."""
     long_sides_px: Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)] = (640,)
     """Each photograph is looked at once, in one of these sizes: those in which it will be used."""
     flip_probability: Fraction = 0.5

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from featherface.models.detector import FeatherFace
 
 _NAMED_IN_MESSAGES = 3
-# Part of a network that older files do not have; at its start it changes no answer.
-_LATER_PART = "head.rescorer."
+# Parts of a network that older files do not have; at their start they change no answer.
+_LATER_PARTS = ("head.rescorer.", "head.rescorer.temperature")
 
 
 def save_weights(
@@ -95,9 +95,10 @@ def load_model_with_info(path: Path | str) -> tuple[FeatherFace, ModelInfo]:
         extra = {str(key): str(value) for key, value in about["extra"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path}: names a network that cannot be built ({error}); train it again") from error
-    later = {key: value for key, value in model.state_dict().items() if key.startswith(_LATER_PART)}
-    if not tensors.keys() & later.keys():
-        tensors = {**tensors, **later}
+    for part in _LATER_PARTS:
+        later = {key: value for key, value in model.state_dict().items() if key.startswith(part)}
+        if not tensors.keys() & later.keys():
+            tensors = {**tensors, **later}
     _load_strictly(model, tensors, f"{path}: does not fit '{architecture}'")
     info = ModelInfo(
         architecture=architecture,

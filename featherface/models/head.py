@@ -67,11 +67,10 @@ class Head(nn.Module):
         for parameter in self.cls.parameters():
             parameter.div_(temperature)
 
-    @torch.no_grad()
     def forget_second_opinion(self) -> None:
         """Let the first one count alone, as before the second was learnt; nothing where there is none."""
         if self.rescorer is not None:
-            self.rescorer.share.zero_()
+            self.rescorer.forget()
 
     def forward(self, levels: Levels) -> HeadOutputs:
         """Logits and deltas of all priors of a batch."""
@@ -88,7 +87,7 @@ class Head(nn.Module):
         first = outputs.cls_logits[..., 1] - outputs.cls_logits[..., 0]
         correction = self.rescorer.correction(first, second)
         both = outputs.cls_logits + torch.stack((-correction, correction), dim=2)
-        return outputs._replace(cls_logits=both)
+        return outputs._replace(cls_logits=both / self.rescorer.temperature)
 
 
 def _start(convs: Iterable[nn.Module], *, biases: tuple[float, ...]) -> None:

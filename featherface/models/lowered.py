@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from featherface.models.attention import ChannelGate, Sharpen
 from featherface.models.innovations import DynamicWeightSharing, FeatureReuse, LowPass
 from featherface.models.layers import Levels
-from featherface.models.rescoring import MOST_APART
 from featherface.shapes import Float
 from featherface.structures import HeadOutputs
 
@@ -232,6 +231,7 @@ class LoweredRescoringHead(nn.Module):
         convs: a 1x1 convolution of a level to its class, box and landmark outputs, in this order.
         priors_per_cell: the same for all levels.
         share: of the second opinion.
+        most_apart: opinions that lie further apart count as so far apart.
     """
 
     halves: Tensor
@@ -243,10 +243,11 @@ class LoweredRescoringHead(nn.Module):
         *,
         priors_per_cell: int,
         share: float,
+        most_apart: float,
     ) -> None:
         super().__init__()
         self.rescorers, self.joined = nn.ModuleList(rescorers), nn.ModuleList(convs)
-        self.priors_per_cell = priors_per_cell
+        self.priors_per_cell, self.most_apart = priors_per_cell, most_apart
         # Half of a difference to either logit.
         halves = share / 2 * torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
         self.register_buffer("halves", halves.to(next(convs[0].parameters()).dtype))
@@ -260,7 +261,7 @@ class LoweredRescoringHead(nn.Module):
         cls, *others = cells.split([outputs * self.priors_per_cell for outputs in _OUTPUTS], dim=1)
         first = cls.unflatten(1, (self.priors_per_cell, 2))  # (B, A, 2, cells)
         apart = second - (first[:, :, 1] - first[:, :, 0])
-        both = first + apart.clamp(-MOST_APART, MOST_APART)[:, :, None] * self.halves
+        both = first + apart.clamp(-self.most_apart, self.most_apart)[:, :, None] * self.halves
         return HeadOutputs(*_in_their_order((both.flatten(1, 2), *others)))
 
 

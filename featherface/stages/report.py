@@ -139,6 +139,7 @@ def describe_rescoring(rescore: RescoreConfig, metrics: Mapping[str, float]) -> 
         f"share {rescore.share:g}, learnt from {metrics['rescore/candidates']:,} priors of training "
         f"photographs at {sizes} px, {rescore.epochs} epochs, batch {rescore.batch_size:,}, "
         f"adamw {rescore.lr:g}, seed {rescore.seed}"
+        + ("" if rescore.score_temperature == 1 else f", margins over {rescore.score_temperature:g}")
     )
 
 

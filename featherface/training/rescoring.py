@@ -127,7 +127,7 @@ def collect_candidates(
 
 
 def fit_rescorer(student: FeatherFace, candidates: Candidates, settings: RescoreConfig) -> list[float]:
-    """Train the second opinion, and let it count by `settings.share`; the other layers stay.
+    """Train the second opinion, and let it count as `settings` say; the other layers stay.
 
     Args:
         student: changed in place.
@@ -169,6 +169,7 @@ def fit_rescorer(student: FeatherFace, candidates: Candidates, settings: Rescore
         _LOGGER.info("epoch %d/%d: loss %.4f", epoch + 1, settings.epochs, losses[-1])
     rescorer.requires_grad_(requires_grad=False)
     rescorer.share.fill_(settings.share)
+    rescorer.temperature.fill_(settings.score_temperature)
     return losses
 
 

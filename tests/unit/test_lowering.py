@@ -56,6 +56,7 @@ def trained_looking(architecture: str, innovations: tuple[str, ...] | None = Non
             for parameter in part.parameters():
                 nn.init.normal_(parameter, std=0.2)
             nn.init.constant_(part.share, 0.3)
+            nn.init.constant_(part.temperature, 1.7)
     return model.eval()
 
 

@@ -116,6 +116,16 @@ def test_it_moves_a_score_by_so_much_at_most() -> None:
     torch.testing.assert_close(both[is_near], (first[is_near] - 3) / 2)
 
 
+def test_a_temperature_divides_what_comes_of_both() -> None:
+    student = network(share=0.5)
+    as_they_are = logits(student)
+    assert student.head.rescorer is not None
+    student.head.rescorer.temperature.fill_(1.6)
+    torch.testing.assert_close(logits(student), as_they_are / 1.6)
+    student.head.forget_second_opinion()
+    assert torch.equal(logits(student), logits(network()))
+
+
 def test_boxes_and_landmarks_are_not_touched() -> None:
     with torch.no_grad():
         _, *quiet = network(share=0.0)(IMAGES)
@@ -258,6 +268,11 @@ def test_weights_from_before_load_and_answer_as_before(tmp_path: Path) -> None:
         metadata = file.metadata()
     save_file(older, tmp_path / "old.safetensors", metadata=metadata)
     assert torch.equal(logits(load_model(tmp_path / "old.safetensors")), logits(student))
+    warm = network(share=0.5)
+    save_weights(tmp_path / "warm.safetensors", warm, architecture="v2-ultra", innovations=INNOVATIONS)
+    cold = {k: v for k, v in read_tensors(tmp_path / "warm.safetensors").items() if "temperature" not in k}
+    save_file(cold, tmp_path / "cold.safetensors", metadata=metadata)
+    assert torch.equal(logits(load_model(tmp_path / "cold.safetensors")), logits(warm))
     part = {name: value for name, value in tensors.items() if name != "head.rescorer.share"}
     save_file(part, tmp_path / "part.safetensors", metadata=metadata)
     with pytest.raises(ModelError, match=r"head\.rescorer\.share is missing"):
@@ -279,11 +294,12 @@ def workspace_with(tmp_path: Path, student: FeatherFace, architecture: str = "v2
 def test_the_stage_writes_a_student_that_hears_it(tmp_path: Path, data: Path) -> None:
     workspace = workspace_with(tmp_path, network(suspicious=True))
     (tmp_path / "data").symlink_to(data)
-    config = Config(rescore=settings(epochs=2, num_threads=1))
+    config = Config(rescore=settings(epochs=2, num_threads=1, score_temperature=1.3))
     result = STAGES["rescore"].run(config, workspace)
     finished = load_model(tmp_path / names.STUDENT_WEIGHTS).head.rescorer
     assert finished is not None
     assert float(finished.share) == pytest.approx(0.35)
+    assert float(finished.temperature) == pytest.approx(1.3)
     assert result.metrics == workspace.read_json(names.RESCORE_METRICS)
     assert result.metrics["rescore/candidates"] > 0
     assert len((tmp_path / names.RESCORE_HISTORY).read_text().splitlines()) == 3
