@@ -123,7 +123,7 @@ class DeformableConv2d(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
         """Map of the same height and width."""
-        # One convolution of 27 channels is faster than two of 18 and 9, which fill their registers up.
+        # One convolution of 27 channels leaves fewer lanes of a register idle than two of 18 and 9.
         layers = (self.offset_conv, self.modulator_conv)
         weight = torch.cat([conv.weight for conv in layers])
         bias = torch.cat([conv.bias for conv in layers if conv.bias is not None])
