@@ -59,12 +59,13 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def soften(self, temperature: float) -> None:
-        """Divide all class logits by a temperature, in the weights: the order of the scores and 0.5 stay.
+        """Divide all class logits by a temperature, in the weights of both opinions: order and 0.5 stay.
 
         Reference:
             Guo et al., On Calibration of Modern Neural Networks, arXiv:1706.04599, section 4.2.
         """
-        for parameter in self.cls.parameters():
+        second = self.rescorer.margins.parameters() if self.rescorer is not None else ()
+        for parameter in (*self.cls.parameters(), *second):
             parameter.div_(temperature)
 
     def forget_second_opinion(self) -> None:

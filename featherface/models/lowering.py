@@ -185,15 +185,14 @@ def _lower_head(model: Part) -> None:
     if len(counts) > 1 or not all(isinstance(stem, nn.Identity) for stem in head.stems):
         return
     priors_per_cell = counts.pop() // 2
-    is_rescored = head.rescorer is not None and bool(head.rescorer.share)
-    temperature = float(head.rescorer.temperature) if is_rescored else 1.0
+    temperature = 1.0 if head.rescorer is None else float(head.rescorer.temperature)
     head.soften(temperature)
     convs = [_joined(*level) for level in zip(head.cls, head.box, head.landmark, strict=True)]
-    if is_rescored:
+    if head.rescorer is not None and head.rescorer.share:
         # It is not linear, so innovation 3 stays in front of it.
         model.progressive_enhancement = _lower_filter(model.progressive_enhancement)
         model.head = LoweredRescoringHead(
-            _lower_rescorer(head, temperature),
+            _lower_rescorer(head),
             convs,
             priors_per_cell=priors_per_cell,
             share=float(head.rescorer.share),
@@ -207,12 +206,12 @@ def _lower_head(model: Part) -> None:
     model.head = LoweredHead(convs, filters, priors_per_cell=priors_per_cell)
 
 
-def _lower_rescorer(head: Part, temperature: float) -> list[nn.Module]:
-    """The second opinion of each level, its margins over the temperature."""
+def _lower_rescorer(head: Part) -> list[nn.Module]:
+    """The second opinion of each level."""
     rescorer = head.rescorer
 
-    def lowered(layer: Part, over: float = 1.0) -> nn.Conv2d:
-        return _conv(head.cls[0], layer.weight[:, :, None, None] / over, layer.bias / over)
+    def lowered(layer: Part) -> nn.Conv2d:
+        return _conv(head.cls[0], layer.weight[:, :, None, None], layer.bias)
 
     hidden = [lowered(layer) for layer in (rescorer.first, rescorer.second)]
-    return [LoweredRescorer(hidden, lowered(margins, temperature)) for margins in rescorer.margins]
+    return [LoweredRescorer(hidden, lowered(margins)) for margins in rescorer.margins]
