@@ -30,6 +30,7 @@ _TRAINING = (
     "child_process.py",
     "training",
     "stages/fitting.py",
+    "stages/resuming.py",
 )
 _CURVES = ("train/loss", "train/loss_cls", "train/loss_box", "train/loss_landmark")
 
@@ -96,10 +97,15 @@ _ALL = (
             "data/labeled.py",
             "data/reading.py",
             "training/rescoring.py",
+            "training/candidates.py",
+            "training/checkpoint.py",
+            "training/optim.py",
+            "training/state.py",
             "parallel.py",
             "child_process.py",
             "training/memory.py",
             "training/progress.py",
+            "stages/resuming.py",
             "stages/rescore.py",
         ),
     ),

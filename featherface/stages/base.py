@@ -21,6 +21,8 @@ from featherface.tracking.tracker import NullTracker, Tracker
 PARAMS_FILE = "params.yaml"
 STATE_DIR = "state"
 CHECKPOINT_FILE = "checkpoint.pt"
+CHECKPOINT_FILES = "*.pt"
+"""What a killed stage leaves behind in its `state_dir`."""
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 
 from torch import nn
@@ -13,12 +11,11 @@ from torch import nn
 from featherface.config import DataConfig, Section, TrainConfig
 from featherface.data.widerface import open_widerface
 from featherface.models.detector import FeatherFace
-from featherface.stages.base import CHECKPOINT_FILE, Workspace
-from featherface.tracking.provenance import data_md5
+from featherface.stages.base import Workspace
+from featherface.stages.resuming import checkpointing_of
 from featherface.training.detector import fit_detector
 from featherface.training.loop import EpochReport, FitResult, StepLoss, StepReport
 from featherface.training.notes import epoch_metrics, step_metrics
-from featherface.training.state import Checkpointing
 
 NO_HISTORY = "epoch,lr,train/loss,train/loss_cls,train/loss_box,train/loss_landmark\n"
 """Of a stage that took weights over instead of training."""
@@ -49,14 +46,6 @@ def train_detector(
         extra_identity: what else does, for instance the digest of the teacher's weights.
         auxiliary: trained beside the model and dropped afterwards.
     """
-    identity = [section.model_dump_json() for section in sections] + [
-        data_md5(workspace.root),
-        extra_identity,
-    ]
-    checkpointing = Checkpointing(
-        path=workspace.state_dir(stage) / CHECKPOINT_FILE,
-        fingerprint=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
-    )
 
     def note_step(report: StepReport) -> None:
         metrics = step_metrics(report)
@@ -75,7 +64,9 @@ def train_detector(
         train=train,
         min_face_px=data.min_face_px,
         auxiliary=auxiliary,
-        checkpointing=checkpointing,
+        checkpointing=checkpointing_of(
+            stage, workspace=workspace, sections=sections, extra_identity=extra_identity
+        ),
         on_step=note_step,
         on_epoch_end=note_epoch,
         description=stage,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from featherface.config import DataConfig, RescoreConfig
 from featherface.data.widerface import open_widerface
+from featherface.files import sha256_of
 from featherface.inference.weights import load_model_with_info, save_weights
 from featherface.models.detector import FeatherFace
 from featherface.parallel import training_device
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
+from featherface.stages.resuming import checkpointing_of
 from featherface.training.rescoring import collect_candidates, fit_rescorer
 
+STAGE = "rescore"
 NO_HISTORY = "epoch,rescore/loss\n"
 
 
@@ -40,16 +43,23 @@ def run(data: DataConfig, rescore: RescoreConfig, *, workspace: Workspace) -> St
 def _teach(
     student: FeatherFace, data: DataConfig, rescore: RescoreConfig, workspace: Workspace
 ) -> tuple[str, dict[str, float], str]:
+    checkpointing = checkpointing_of(
+        STAGE,
+        workspace=workspace,
+        sections=(data, rescore),
+        extra_identity=sha256_of(workspace.path(names.DISTILLED_WEIGHTS)),
+    )
     candidates = collect_candidates(
         student.to(training_device()),
         open_widerface(workspace.root / data.root, "train"),
         settings=rescore,
         min_face_px=data.min_face_px,
+        checkpointing=checkpointing,
     )
     if not len(candidates):
         summary = "the student takes nothing in these photographs for a face: there is nothing to learn from"
         return NO_HISTORY, {"rescore/candidates": 0}, summary
-    losses = fit_rescorer(student.cpu(), candidates, rescore)
+    losses = fit_rescorer(student.cpu(), candidates, rescore, checkpointing=checkpointing)
     for epoch, loss in enumerate(losses, start=1):
         workspace.tracker.log_metrics({"rescore/loss": loss}, step=epoch)
     share_found = float(candidates.is_found.float().mean())

@@ -14,7 +14,7 @@ from featherface.config import Config, load_config
 from featherface.errors import ConfigError, FeatherFaceError
 from featherface.launching import launched_rank
 from featherface.stages import STAGES
-from featherface.stages.base import CHECKPOINT_FILE, PARAMS_FILE, Stage, StageResult, Workspace
+from featherface.stages.base import CHECKPOINT_FILES, PARAMS_FILE, Stage, StageResult, Workspace
 from featherface.tracking.connection import configure, patient_client
 from featherface.tracking.provenance import data_md5, provenance_tags
 from featherface.tracking.runs import start_stage_run
@@ -80,7 +80,7 @@ def _run(
     if launched_rank() > 0:
         return perform(config, Workspace(root))  # the first process of a training takes the notes
     state = Workspace(root).state_dir(stage.name)
-    resumed = last_run_id(root, stage.name) if (state / CHECKPOINT_FILE).is_file() else None
+    resumed = last_run_id(root, stage.name) if any(state.glob(CHECKPOINT_FILES)) else None
     with _opened_run(stage, root, resumed) as tracker:
         (state / RUN_ID_FILE).write_text(tracker.run_id or "", encoding="utf-8")
         tracker.log_params({section: getattr(config, section).model_dump() for section in stage.sections})
@@ -91,7 +91,8 @@ def _run(
             {**result.metrics, "sys/duration_s": time.perf_counter() - started, **_peak_memory()}
         )
         _log_outputs(tracker, stage, root)
-    (state / CHECKPOINT_FILE).unlink(missing_ok=True)
+    for checkpoint in state.glob(CHECKPOINT_FILES):
+        checkpoint.unlink()
     return result
 
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -35,6 +34,14 @@ from featherface.models.detector import FeatherFace
 from featherface.models.folding import frozen_copy
 from featherface.models.priors import make_priors
 from featherface.models.rescoring import Rescorer
+from featherface.training.candidates import CandidateParts, Candidates, join_candidates
+from featherface.training.checkpoint import (
+    Checkpoint,
+    generator_states,
+    load_checkpoint,
+    restore_generators,
+    save_checkpoint,
+)
 from featherface.training.memory import keep_freed_memory
 from featherface.training.progress import epoch_progress
 
@@ -43,6 +50,7 @@ if TYPE_CHECKING:
 
     from featherface.config import RescoreConfig
     from featherface.imaging import RgbImage
+    from featherface.training.state import Checkpointing
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -54,27 +62,13 @@ _NEAR_IOU = 0.3
 _NUM_FOR_STATISTICS = 200_000
 
 
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """Priors that a student takes for faces, of all photographs together."""
-
-    features: Tensor
-    """(N, C) float16, the head's input in their cells."""
-    outputs: Tensor
-    """(N,) int64, which output speaks of them: see `Rescorer.margins_of`."""
-    is_found: Tensor
-    """(N,) bool: their boxes overlap a face enough to count."""
-
-    def __len__(self) -> int:
-        return int(self.features.shape[0])
-
-
 def collect_candidates(
     student: FeatherFace,
     samples: Sequence[Sample],
     *,
     settings: RescoreConfig,
     min_face_px: float,
+    checkpointing: Checkpointing | None = None,
 ) -> Candidates:
     """The candidates of photographs, each looked at once: in a size that is drawn, mirrored or not.
 
@@ -87,10 +81,13 @@ def collect_candidates(
         samples: training photographs.
         settings: sizes, limit and seed.
         min_face_px: faces with a shorter side below this in the network's input are ignored.
+        checkpointing: where candidates are kept on the way, in files beside the checkpoint's own; a killed
+            run goes on behind them, and ends with the same candidates. None keeps nothing.
 
     Raises:
         ImageDecodeError: a photograph cannot be decoded.
         DataError: there are no photographs.
+        ModelError: what was kept is damaged.
     """
     if not samples:
         raise DataError("there is no photograph to learn from; import or synthesize a data set first")
@@ -108,37 +105,48 @@ def collect_candidates(
             network, _view(image, sample.annotation, settings, place=place, min_face_px=min_face_px)
         )
 
-    parts: list[Candidates] = []
-    num_candidates = 0
-    looked = map_ahead(look, enumerate(chosen), num_threads=settings.num_threads)
-    hide = not sys.stderr.isatty()
-    with tqdm(total=len(chosen), desc="rescore", unit="image", dynamic_ncols=True, disable=hide) as bar:
-        for part in looked:
-            parts.append(part)
-            num_candidates += len(part)
+    parts = CandidateParts.of(checkpointing)
+    is_enough = parts.num_candidates >= settings.max_candidates
+    left = [] if is_enough else list(enumerate(chosen))[parts.num_photographs :]
+    looked = map_ahead(look, left, num_threads=settings.num_threads)
+    done, hide = parts.num_photographs, not sys.stderr.isatty()
+    with tqdm(
+        total=len(chosen), initial=done, desc="rescore", unit="image", dynamic_ncols=True, disable=hide
+    ) as bar:
+        for of_one in looked:
+            parts.add(of_one)
             bar.update()
-            if num_candidates >= settings.max_candidates:
+            if parts.num_candidates >= settings.max_candidates:
                 break
+    parts.keep()
     torch.set_num_threads(settings.num_threads)
-    _LOGGER.info("%d candidates in %d of %d photographs", num_candidates, len(parts), len(samples))
-    return Candidates(
-        *(torch.cat([getattr(part, name) for part in parts]) for name in ("features", "outputs", "is_found"))
+    _LOGGER.info(
+        "%d candidates in %d of %d photographs", parts.num_candidates, parts.num_photographs, len(samples)
     )
+    return join_candidates(parts.known)
 
 
-def fit_rescorer(student: FeatherFace, candidates: Candidates, settings: RescoreConfig) -> list[float]:
+def fit_rescorer(
+    student: FeatherFace,
+    candidates: Candidates,
+    settings: RescoreConfig,
+    *,
+    checkpointing: Checkpointing | None = None,
+) -> list[float]:
     """Train the second opinion, and let it count as `settings` say; the other layers stay.
 
     Args:
         student: changed in place.
         candidates: of `collect_candidates`, one at least.
         settings: how.
+        checkpointing: where each epoch is kept; a killed run goes on behind the last one and ends with the
+            same bits. None keeps nothing.
 
     Returns:
         The mean cross entropy of each epoch.
 
     Raises:
-        ModelError: the student has no second opinion.
+        ModelError: the student has no second opinion, or the checkpoint is damaged.
     """
     rescorer = student.head.rescorer
     if rescorer is None:
@@ -151,8 +159,9 @@ def fit_rescorer(student: FeatherFace, candidates: Candidates, settings: Rescore
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.lr, total_steps=settings.epochs * steps + 1
     )
-    losses = []
-    for epoch in range(settings.epochs):
+    state = _Fit(rescorer, optimizer, schedule, generator)
+    losses = [] if checkpointing is None else state.resume(checkpointing)
+    for epoch in range(len(losses), settings.epochs):
         total = 0.0
         order = torch.randperm(len(candidates), generator=generator)
         with epoch_progress(f"rescore {epoch + 1}/{settings.epochs}", total=steps) as show:
@@ -167,10 +176,52 @@ def fit_rescorer(student: FeatherFace, candidates: Candidates, settings: Rescore
                 show(total / step, float(schedule.get_last_lr()[0]))
         losses.append(total / steps)
         _LOGGER.info("epoch %d/%d: loss %.4f", epoch + 1, settings.epochs, losses[-1])
+        if checkpointing is not None:
+            save_checkpoint(checkpointing.path, state.checkpoint(checkpointing.fingerprint, losses))
     rescorer.requires_grad_(requires_grad=False)
     rescorer.share.fill_(settings.share)
     rescorer.temperature.fill_(settings.score_temperature)
     return losses
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What changes while the second opinion learns."""
+
+    rescorer: Rescorer
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    generator: torch.Generator
+
+    def checkpoint(self, fingerprint: str, losses: Sequence[float]) -> Checkpoint:
+        """All that `resume` needs, between two epochs."""
+        return Checkpoint(
+            fingerprint=fingerprint,
+            epoch=len(losses),
+            batch_idx=0,
+            states={
+                "rescorer": self.rescorer.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+            },
+            generators=generator_states({"order": self.generator}),
+            extra={"losses": list(losses)},
+        )
+
+    def resume(self, checkpointing: Checkpointing) -> list[float]:
+        """Take over the checkpoint, if there is one of this fingerprint; the losses of its epochs."""
+        if not checkpointing.path.exists():
+            return []
+        checkpoint = load_checkpoint(checkpointing.path)
+        if checkpoint.fingerprint != checkpointing.fingerprint:
+            _LOGGER.warning("%s is of another configuration or data: not gone on with", checkpointing.path)
+            return []
+        self.rescorer.load_state_dict(checkpoint.states["rescorer"])
+        self.optimizer.load_state_dict(checkpoint.states["optimizer"])
+        self.schedule.load_state_dict(checkpoint.states["schedule"])
+        restore_generators({"order": self.generator}, checkpoint.generators)
+        _LOGGER.info("going on behind %d epochs", checkpoint.epoch)
+        return list(checkpoint.extra["losses"])
 
 
 def _view(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ from featherface.models.rescoring import MOST_APART
 from featherface.names import INNOVATIONS
 from featherface.stages import STAGES, names
 from featherface.stages.base import Workspace
-from featherface.training.rescoring import LEAST_SCORE, Candidates, collect_candidates, fit_rescorer
+from featherface.training import rescoring
+from featherface.training.candidates import Candidates
+from featherface.training.rescoring import LEAST_SCORE, collect_candidates, fit_rescorer
+from featherface.training.state import Checkpointing
 
 IMAGES = 50 * torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(3))
 
@@ -39,6 +43,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def samples(data: Path) -> tuple[Sample, ...]:
     return open_widerface(data, "train")
+
+
+def drawn_order(samples: tuple[Sample, ...]) -> list[int]:
+    """In which the photographs are looked at; 1 is the seed."""
+    return [*np.random.default_rng((1, 0)).permutation(len(samples))]
 
 
 def settings(**changes: Any) -> RescoreConfig:
@@ -174,7 +183,7 @@ def test_boxes_on_faces_are_found_and_those_on_ignored_faces_are_not_asked(
         return np.repeat(next(places)[:1], len(deltas), axis=0)
 
     monkeypatch.setattr("featherface.training.rescoring.decode_boxes", on_the_first_face)
-    order = np.random.default_rng((1, 0)).permutation(len(samples))
+    order = drawn_order(samples)
     student, asked = network(suspicious=True), settings(flip_probability=0.0, num_threads=1)
     places = iter([boxes[index] for index in order])
     known = collect_candidates(student, samples, settings=asked, min_face_px=0)
@@ -204,6 +213,101 @@ def test_threads_change_nothing(samples: tuple[Sample, ...]) -> None:
     assert torch.equal(alone.features, together.features)
     assert torch.equal(alone.outputs, together.outputs)
     assert torch.equal(alone.is_found, together.is_found)
+
+
+def keeping(folder: Path, fingerprint: str = "this one") -> Checkpointing:
+    return Checkpointing(path=folder / "checkpoint.pt", fingerprint=fingerprint, every_s=0)
+
+
+def kill_after(monkeypatch: pytest.MonkeyPatch, name: str, calls: int) -> list[object]:
+    """Let a function of the module die at its next call but so many; what it was called with is returned."""
+    seen: list[object] = []
+    function = getattr(rescoring, name)
+
+    def mortal(first: Any, *others: Any, **more: Any) -> Any:
+        if len(seen) == calls:
+            raise KeyboardInterrupt
+        seen.append(first)
+        return function(first, *others, **more)
+
+    monkeypatch.setattr(rescoring, name, mortal)
+    return seen
+
+
+def test_killed_while_it_looks_it_goes_on_behind_the_last_photograph(
+    samples: tuple[Sample, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, asked = network(suspicious=True), settings(num_threads=1)
+
+    def collect(checkpointing: Checkpointing | None = None) -> tuple[Tensor, ...]:
+        found = collect_candidates(
+            student, samples, settings=asked, min_face_px=4, checkpointing=checkpointing
+        )
+        return found.features, found.outputs, found.is_found
+
+    undisturbed = collect()
+    with monkeypatch.context() as patch:
+        kill_after(patch, "read_photograph", 3)
+        with pytest.raises(KeyboardInterrupt):
+            collect(keeping(tmp_path))
+    for num_left in (1, 0):
+        with monkeypatch.context() as patch:
+            looked_at = kill_after(patch, "read_photograph", 99)
+            found = collect(keeping(tmp_path))
+        assert looked_at == [samples[index] for index in drawn_order(samples)][4 - num_left :]
+        assert all(map(torch.equal, found, undisturbed))
+
+
+def test_what_was_kept_counts_for_the_same_run_only(samples: tuple[Sample, ...], tmp_path: Path) -> None:
+    student, asked = network(suspicious=True), settings(num_threads=1)
+
+    def collect(fingerprint: str) -> Candidates:
+        return collect_candidates(
+            student,
+            samples,
+            settings=asked,
+            min_face_px=4,
+            checkpointing=keeping(tmp_path, fingerprint),
+        )
+
+    one = collect("one")
+    fewer = asked.model_copy(update={"max_candidates": 1})
+    collect_candidates(
+        student, samples, settings=fewer, min_face_px=4, checkpointing=keeping(tmp_path, "other")
+    )
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["candidates-0000.pt"]
+    assert torch.equal(collect("one").features, one.features)
+    (tmp_path / "candidates-0001.pt").unlink()  # what lies behind it counts no more
+    assert torch.equal(collect("one").features, one.features)
+    (tmp_path / "candidates-0000.pt").write_bytes(b"half")
+    with pytest.raises(ModelError, match=r"candidates-0000\.pt: is damaged .* delete it"):
+        collect("one")
+
+
+@pytest.mark.parametrize("epochs_done", [1, 2, 3])
+def test_killed_while_it_learns_it_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs_done: int
+) -> None:
+    undisturbed, killed = network(), network()
+    asked = settings(epochs=3)
+    losses = fit_rescorer(undisturbed, separable(300), asked)
+    with monkeypatch.context() as patch:
+        shown = kill_after(patch, "epoch_progress", epochs_done)
+        if epochs_done < 3:
+            with pytest.raises(KeyboardInterrupt):
+                fit_rescorer(killed, separable(300), asked, checkpointing=keeping(tmp_path))
+        else:
+            fit_rescorer(killed, separable(300), asked, checkpointing=keeping(tmp_path))
+        assert len(shown) == epochs_done
+    with monkeypatch.context() as patch:
+        shown = kill_after(patch, "epoch_progress", 99)
+        again = network()
+        assert fit_rescorer(again, separable(300), asked, checkpointing=keeping(tmp_path)) == losses
+        assert len(shown) == 3 - epochs_done
+    assert all(torch.equal(a, b) for a, b in zip(_values(again), _values(undisturbed), strict=True))
+    other = network()
+    fit_rescorer(other, separable(300), asked, checkpointing=keeping(tmp_path, "other"))
+    assert all(torch.equal(a, b) for a, b in zip(_values(other), _values(undisturbed), strict=True))
 
 
 def separable(count: int = 2000) -> Candidates:
@@ -304,6 +408,7 @@ def test_the_stage_writes_a_student_that_hears_it(tmp_path: Path, data: Path) ->
     assert result.metrics["rescore/candidates"] > 0
     assert len((tmp_path / names.RESCORE_HISTORY).read_text().splitlines()) == 3
     first = (tmp_path / names.STUDENT_WEIGHTS).read_bytes()
+    shutil.rmtree(workspace.state_dir("rescore"))
     STAGES["rescore"].run(config, workspace)
     assert (tmp_path / names.STUDENT_WEIGHTS).read_bytes() == first
 

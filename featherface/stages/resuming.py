@@ -1,0 +1,31 @@
+"""Where a stage keeps what a killed run of it goes on from, and for which parameters and data that counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from featherface.config import Section
+from featherface.stages.base import CHECKPOINT_FILE, Workspace
+from featherface.tracking.provenance import data_md5
+from featherface.training.state import Checkpointing
+
+
+def checkpointing_of(
+    stage: str, *, workspace: Workspace, sections: Sequence[Section], extra_identity: str = ""
+) -> Checkpointing:
+    """A checkpoint in `state/<stage>` that counts for these parameters and this version of the data only.
+
+    Args:
+        stage: whose.
+        workspace: where.
+        sections: parameters that make the work what it is.
+        extra_identity: what else does, for instance the digest of weights.
+    """
+    identity = [section.model_dump_json() for section in sections]
+    identity += [data_md5(workspace.root), extra_identity]
+    return Checkpointing(
+        path=workspace.state_dir(stage) / CHECKPOINT_FILE,
+        fingerprint=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
+    )
