@@ -88,17 +88,17 @@ def run(
 ) -> int:
     """Run one stage, whether it is stale or not: what dvc.yaml calls."""
     from featherface.child_process import end_with_named_parent
+    from featherface.launching import become_processes, launched_rank
     from featherface.stages.tracked import num_processes_of, run_tracked
 
     end_with_named_parent()
     root = root.resolve()
     number = num_processes_of(stage, root)
     if number > 1:
-        from featherface.launching import become_processes
-
         become_processes(number, ["run", stage, "--root", str(root)])
     result = run_tracked(stage, root)
-    typer.echo(f"{stage}: {result.summary}")
+    if launched_rank() == 0:
+        typer.echo(f"{stage}: {result.summary}")
     return 0
 
 

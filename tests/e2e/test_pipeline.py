@@ -25,7 +25,7 @@ from pipelines import dvc_commands
 from pipelines.workspace import bring_data
 
 pytestmark = [
-    pytest.mark.timeout(280),
+    pytest.mark.timeout(1600),
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
 ]
 

@@ -39,7 +39,7 @@ def run_featherface(*arguments: str, root: Path) -> subprocess.CompletedProcess[
         text=True,
         check=False,
         env=environment(),
-        timeout=250,
+        timeout=1500,  # a guard against hanging, on the slowest machine that we know
     )
 
 

@@ -135,7 +135,10 @@ def test_a_stage_of_two_processes_goes_on_after_a_kill_with_the_same_bits(
         save_weights(teacher, build_model("v1-487k"), architecture="v1-487k")
     command = [sys.executable, "-m", "featherface", "run", "distill", "--root"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    subprocess.run([*command, str(once)], check=True, env=environment, capture_output=True, timeout=240)
+    done = subprocess.run(
+        [*command, str(once)], check=True, env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert done.stdout.count("distill: ") == 1  # two processes, and one speaks
     process = subprocess.Popen([*command, str(killed)], env=environment, stderr=subprocess.DEVNULL)
     checkpoint = killed / "state/distill/checkpoint.pt"
     deadline = time.monotonic() + 120
