@@ -82,9 +82,11 @@ def retrain_and_judge(root: Path) -> State[PipelineOutcome]:
 def _reproduce_all(root: Path, *, run_id: str, flow_run_id: str) -> tuple[StageOutcome, ...]:
     stale = dvc_commands.stale_stages(root)
     outcomes: list[StageOutcome] = []
+    is_stale = False
     for position, stage in enumerate(STAGES, start=1):
-        # What a stage wrote may have made any later one stale: then DVC is asked again, by running it.
-        is_stale = stage in stale or any(outcome.reproduced for outcome in outcomes)
+        # What a stage wrote, or DVC took from its cache, may have made any later one stale: then DVC is asked
+        # again, by running it.
+        is_stale = is_stale or stage in stale
         logger.info(
             "[%d/%d] %s: %s", position, len(STAGES), stage, "running" if is_stale else "nothing changed"
         )

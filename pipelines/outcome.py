@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from featherface.stages.report import AP_ROWS, COST_ROWS
 from featherface.tracking.connection import shown
@@ -10,6 +11,7 @@ from pipelines.gate import Decision
 
 HEADLINES = (*(name for name, _ in (*AP_ROWS, *COST_ROWS)), "val/nme", "val/nme_to_teacher")
 """The metrics that are printed; the report and MLflow have all of them."""
+WhatHappened = Literal["ran", "restored", "nothing changed"]
 LOCAL_UI = "http://127.0.0.1:5000"
 """Where `make ui` serves."""
 
@@ -19,15 +21,10 @@ class StageOutcome:
     """What happened to one stage."""
 
     name: str
-    reproduced: bool
-    """False: DVC found nothing changed."""
+    what_happened: WhatHappened
+    """Restored: DVC had the outputs of just these parameters, code and files in its cache."""
     seconds: float
     mlflow_run_id: str
-
-    @property
-    def what_happened(self) -> str:
-        """In words for the table."""
-        return "ran" if self.reproduced else "nothing changed"
 
 
 @dataclass(frozen=True)
@@ -44,9 +41,9 @@ class PipelineOutcome:
     mlflow_run_id: str
 
     @property
-    def trained_nothing(self) -> bool:
-        """True when every stage was up to date."""
-        return not any(stage.reproduced for stage in self.stages)
+    def ran_nothing(self) -> bool:
+        """True when every stage was up to date, or came from DVC's cache."""
+        return all(stage.what_happened != "ran" for stage in self.stages)
 
     @property
     def mlflow_link(self) -> str:
@@ -61,8 +58,10 @@ class PipelineOutcome:
         lines += [
             f"{stage.name:<15} {stage.what_happened:<17} {stage.seconds:>8.1f}" for stage in self.stages
         ]
-        if self.trained_nothing:
-            lines.append("Nothing changed since the last run: nothing was trained.")
+        if self.ran_nothing:
+            is_new = any(stage.what_happened == "restored" for stage in self.stages)
+            why = "All that changed was in DVC's cache" if is_new else "Nothing changed since the last run"
+            lines.append(f"{why}: nothing was trained.")
         lines += ["", f"{'metric':<28} value"]
         lines += [f"{name:<28} {_number(self.metrics[name])}" for name in HEADLINES if name in self.metrics]
         verb = "promoted" if self.decision.promoted else "rejected"

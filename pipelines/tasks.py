@@ -37,7 +37,7 @@ from featherface.tracking.versions import (
 from pipelines import dvc_commands
 from pipelines.gate import Decision, judge
 from pipelines.opponent import PREDICTIONS_FILE, gate_metrics, meet_champion, paired_difference
-from pipelines.outcome import StageOutcome
+from pipelines.outcome import StageOutcome, WhatHappened
 from pipelines.reproduction import recipe_of
 
 RETRY_DELAYS_S = [5.0, 20.0]
@@ -73,18 +73,21 @@ def reproduce(
         StageDiedError: it ended otherwise.
     """
     started = time.perf_counter()
+    before = stage_lock_md5(root, stage) or ""
     if is_stale:
         links = {PARENT_RUN_VARIABLE: parent_run_id, FLOW_RUN_VARIABLE: flow_run_id}
         _run_through_dvc(stage, root, {**PATIENCE, **links})
     lock_md5 = stage_lock_md5(root, stage) or ""
     # None also where DVC took the outputs from its cache: then no process of the stage ran.
     run_id = runs.mark_stage_run(stage, parent_run_id=parent_run_id, lock_md5=lock_md5) if is_stale else None
-    ran = run_id is not None
-    if run_id is None:
+    if run_id is not None:
+        happened: WhatHappened = "ran"
+    else:
+        happened = "nothing changed" if lock_md5 == before else "restored"
         made_by = runs.find_stage_run(stage, lock_md5)
         run_id = runs.log_cached_stage(stage, parent_run_id=parent_run_id, made_by_run_id=made_by)
     return StageOutcome(
-        name=stage, reproduced=ran, seconds=time.perf_counter() - started, mlflow_run_id=run_id
+        name=stage, what_happened=happened, seconds=time.perf_counter() - started, mlflow_run_id=run_id
     )
 
 
