@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import resource
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from featherface.config import Config, load_config
 from featherface.errors import ConfigError, FeatherFaceError
+from featherface.files import sha256_of
 from featherface.launching import launched_rank
 from featherface.stages import STAGES
 from featherface.stages.base import CHECKPOINT_FILES, PARAMS_FILE, Stage, StageResult, Workspace
@@ -23,6 +26,8 @@ from featherface.tracking.tracker import Tracker
 PARENT_RUN_VARIABLE = "FEATHERFACE_PARENT_RUN_ID"
 FLOW_RUN_VARIABLE = "FEATHERFACE_FLOW_RUN_ID"
 RUN_ID_FILE = "run_id"
+RUN_OF_FILE = "run_of"
+"""Digest of what that run computes: killed and started with other parameters, a stage opens another run."""
 FAILURE_FILE = "failure.txt"
 MAX_LOGGED_BYTES = 20 * 2**20
 
@@ -45,8 +50,8 @@ def run_tracked(
 ) -> StageResult:
     """Run one stage of a workspace and keep notes of it in MLflow.
 
-    A stage that was killed leaves its checkpoint; run again, it goes on in the same run. A refusal is also
-    written to `state/<stage>/failure.txt`, where the flow reads it.
+    A stage that was killed leaves its checkpoint; run again on the same parameters and files, it goes on in
+    the same run. A refusal is also written to `state/<stage>/failure.txt`, where the flow reads it.
 
     Args:
         name: of the stage.
@@ -62,7 +67,7 @@ def run_tracked(
     failure = Workspace(root).state_dir(name) / FAILURE_FILE
     failure.unlink(missing_ok=True)
     try:
-        return _run(stage, load_config(root / PARAMS_FILE), root, perform or stage.run)
+        return _run(stage, load_config(root / PARAMS_FILE), root, perform)
     except FeatherFaceError as error:
         failure.write_text(str(error), encoding="utf-8")
         raise
@@ -75,14 +80,21 @@ def last_run_id(root: Path, stage: str) -> str | None:
 
 
 def _run(
-    stage: Stage, config: Config, root: Path, perform: Callable[[Config, Workspace], StageResult]
+    stage: Stage,
+    config: Config,
+    root: Path,
+    instead: Callable[[Config, Workspace], StageResult] | None,
 ) -> StageResult:
+    perform = instead or stage.run
     if launched_rank() > 0:
         return perform(config, Workspace(root))  # the first process of a training takes the notes
     state = Workspace(root).state_dir(stage.name)
-    resumed = last_run_id(root, stage.name) if any(state.glob(CHECKPOINT_FILES)) else None
+    run_of = _digest_of(stage, config, root)
+    # What comes from elsewhere has curves of its own.
+    resumed = _killed_run(root, stage.name, run_of) if instead is None else None
     with _opened_run(stage, root, resumed) as tracker:
         (state / RUN_ID_FILE).write_text(tracker.run_id or "", encoding="utf-8")
+        (state / RUN_OF_FILE).write_text(run_of, encoding="utf-8")
         tracker.log_params({section: getattr(config, section).model_dump() for section in stage.sections})
         tracker.log_dataset(config.data.source, data_md5(root), config.data.root)
         started = time.perf_counter()
@@ -94,6 +106,22 @@ def _run(
     for checkpoint in state.glob(CHECKPOINT_FILES):
         checkpoint.unlink()
     return result
+
+
+def _digest_of(stage: Stage, config: Config, root: Path) -> str:
+    """Of parameters, version of the data and input files: what a run of the stage tells of."""
+    files = [root / name for name in stage.all_inputs(config)]
+    parts = [getattr(config, section).model_dump_json() for section in stage.sections]
+    parts += [data_md5(root), *(sha256_of(path) for path in files if path.is_file())]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _killed_run(root: Path, stage: str, run_of: str) -> str | None:
+    """The run that a killed stage left, if it was to compute the same."""
+    state = Workspace(root).state_dir(stage)
+    known = state / RUN_OF_FILE
+    is_same = known.is_file() and known.read_text(encoding="utf-8") == run_of
+    return last_run_id(root, stage) if is_same and any(state.glob(CHECKPOINT_FILES)) else None
 
 
 @contextmanager

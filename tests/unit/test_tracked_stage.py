@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ import pytest
 from mlflow import MlflowClient
 
 from featherface.config import Config, dump_config
-from featherface.stages.base import StageResult, Workspace
-from featherface.stages.tracked import PARENT_RUN_VARIABLE, num_processes_of, run_tracked
+from featherface.stages import names
+from featherface.stages.base import CHECKPOINT_FILE, Stage, StageResult, Workspace
+from featherface.stages.tracked import PARENT_RUN_VARIABLE, last_run_id, num_processes_of, run_tracked
 from featherface.tracking.connection import PATIENCE
 
+Perform = Callable[[Config, Workspace], StageResult]
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 
@@ -47,6 +51,42 @@ def test_a_stage_of_a_flow_waits_for_a_server_until_its_run_is_open_and_no_longe
     run_tracked("report", tmp_path, perform=perform)
     patient = "7" if is_in_flow else "2"
     assert retries == {"get_experiment_by_name": patient, "create_run": patient, "log_batch": "2"}
+
+
+@pytest.mark.usefixtures("client")
+def test_a_killed_stage_goes_on_in_its_run_if_it_computes_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_params(lr: float) -> None:
+        config = Config.model_validate({"distill": {"train": {"lr": lr}}})
+        (tmp_path / "params.yaml").write_text(dump_config(config), encoding="utf-8")
+
+    def killed(_: Config, workspace: Workspace) -> StageResult:
+        (workspace.state_dir("distill") / CHECKPOINT_FILE).write_bytes(b"some steps")
+        raise KeyboardInterrupt
+
+    def start(*, perform: Perform = killed, elsewhere: bool = False) -> str:
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(Stage, "run", lambda _, config, workspace: perform(config, workspace))
+            run_tracked("distill", tmp_path, perform=perform if elsewhere else None)
+        run_id = last_run_id(tmp_path, "distill")
+        assert run_id is not None
+        return run_id
+
+    teacher = Workspace(tmp_path).path(names.TEACHER_WEIGHTS)
+    teacher.write_bytes(b"one teacher")
+    write_params(0.002)
+    first = start()
+    assert start() == first
+    write_params(0.0007)
+    second = start()
+    assert second != first
+    teacher.write_bytes(b"another one")
+    third = start()
+    assert third not in (first, second)
+    assert start(elsewhere=True) != third  # its curves come from another machine
+    ended = start(perform=lambda _config, _workspace: StageResult())
+    assert start() != ended
 
 
 @pytest.mark.parametrize(
