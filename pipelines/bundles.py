@@ -16,6 +16,7 @@ from featherface.stages.tracked import last_run_id, run_tracked
 from featherface.tracking.provenance import data_md5, stage_lock_md5
 from featherface.tracking.runs import tie_run
 from pipelines import dvc_commands
+from pipelines.workspace_turn import workspace_turn
 
 logger = logging.getLogger(__name__)
 
@@ -31,24 +32,25 @@ def pack_bundle(*, root: Path, target: Path) -> list[Path]:
         target: a new folder for the bundle.
 
     Raises:
-        FeatherFaceError: the workspace is none, or cannot be used.
+        FeatherFaceError: the workspace is none, cannot be used, or another run is at work there.
     """
     root = root.resolve()
     config = load_config(root / PARAMS_FILE)
-    for stage in BEFORE:
-        try:
-            dvc_commands.reproduce(root, stage, {})
-        except dvc_commands.StageDiedError as error:
-            raise DataError(f"{root}: {error}") from error
-    initial = config.distill.initial_weights
-    return pack(
-        config,
-        data=root / config.data.root,
-        teacher=root / names.TEACHER_WEIGHTS,
-        initial=None if initial is None else root / initial,
-        data_version=data_md5(root),
-        target=target,
-    )
+    with workspace_turn(root):
+        for stage in BEFORE:
+            try:
+                dvc_commands.reproduce(root, stage, {})
+            except dvc_commands.StageDiedError as error:
+                raise DataError(f"{root}: {error}") from error
+        initial = config.distill.initial_weights
+        return pack(
+            config,
+            data=root / config.data.root,
+            teacher=root / names.TEACHER_WEIGHTS,
+            initial=None if initial is None else root / initial,
+            data_version=data_md5(root),
+            target=target,
+        )
 
 
 def collect_bundle(*, root: Path, result: Path) -> StageResult:
@@ -59,12 +61,14 @@ def collect_bundle(*, root: Path, result: Path) -> StageResult:
         result: folder that `python -m featherface.bundles.train` wrote.
 
     Raises:
-        FeatherFaceError: the result is not complete, or not of this workspace.
+        FeatherFaceError: the result is not complete or not of this workspace, or another run is at work
+            there.
     """
     root = root.resolve()
-    collected = run_tracked(STAGE, root, perform=partial(collect, result))
-    dvc_commands.run_dvc(root, "commit", "--force", STAGE)
-    run_id, lock_md5 = last_run_id(root, STAGE), stage_lock_md5(root, STAGE)
-    if run_id is not None and lock_md5 is not None:
-        tie_run(run_id, lock_md5)
+    with workspace_turn(root):
+        collected = run_tracked(STAGE, root, perform=partial(collect, result))
+        dvc_commands.run_dvc(root, "commit", "--force", STAGE)
+        run_id, lock_md5 = last_run_id(root, STAGE), stage_lock_md5(root, STAGE)
+        if run_id is not None and lock_md5 is not None:
+            tie_run(run_id, lock_md5)
     return collected

@@ -12,6 +12,8 @@ INITIAL = "initial.npz"
 SHARD = "images-{:03d}.zip"
 """Photographs as they are on disk, not compressed again."""
 
+ORIGIN = "bundle.sha256"
+"""Digest of the `bundle.json` that is trained here; the first file to be written."""
 RESULT = "result.json"
 """History and circumstances of a finished training; the last file to be written."""
 STUDENT = "student.npz"

@@ -12,7 +12,7 @@ from featherface.bundles import layout
 from featherface.bundles.files import write_network
 from featherface.config import Config
 from featherface.data.widerface import Sample, annotation_path, open_widerface
-from featherface.errors import DataError
+from featherface.errors import ConfigError, DataError
 from featherface.files import sha256_of, write_atomically
 from featherface.inference.weights import load_model_with_info
 
@@ -48,9 +48,15 @@ def pack(
         The files, `bundle.json` last.
 
     Raises:
+        ConfigError: there is nothing to train.
         DataError: the data set cannot be used, or the folder holds something.
         ModelError: the weights cannot be used.
     """
+    if config.distill.keep_initial_weights:
+        raise ConfigError(
+            "distill.keep_initial_weights trains no student, so there is nothing to do elsewhere: run "
+            "`featherface pipeline`, or set it to false"
+        )
     if target.exists() and any(target.iterdir()):
         raise DataError(f"{target}: is not empty; give a new folder for the bundle")
     target.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import platform
+import sys
 import threading
 import time
 import zipfile
@@ -29,7 +30,7 @@ from featherface.bundles import layout
 from featherface.bundles.files import read_json, read_network, write_network
 from featherface.data.widerface import Sample, read_annotations
 from featherface.distillation.student import StudentTraining
-from featherface.errors import DataError, ImageDecodeError
+from featherface.errors import DataError, FeatherFaceError, ImageDecodeError
 from featherface.files import write_atomically
 from featherface.imaging import RgbImage
 from featherface.launching import launched_rank
@@ -88,14 +89,16 @@ def train_bundle(bundle: Path, out: Path) -> None:
         out: gets the checkpoint, the notes and, at the end, the student and `result.json`.
 
     Raises:
-        DataError: a file of the bundle is missing or broken.
+        ConfigError: the bundle asks for no training.
+        DataError: a file of the bundle is missing or broken, or `out` holds the training of another one.
         FeatherFaceError: the training broke down.
     """
+    content = read_json(bundle / layout.BUNDLE, "give a folder that `featherface bundle pack` wrote")
+    fingerprint = hashlib.sha256((bundle / layout.BUNDLE).read_bytes()).hexdigest()
+    _take_folder(out, fingerprint)
     if (out / layout.RESULT).is_file():
         _LOGGER.info("%s is there: nothing to train", out / layout.RESULT)
         return
-    out.mkdir(parents=True, exist_ok=True)
-    content = read_json(bundle / layout.BUNDLE, "give a folder that `featherface bundle pack` wrote")
     settings = _as_namespace(content["settings"])
     train = settings.distill.train
     photographs = ShardedPhotographs([bundle / name for name in content["shards"]])
@@ -145,9 +148,7 @@ def train_bundle(bundle: Path, out: Path) -> None:
         min_face_px=settings.data.min_face_px,
         read=photographs.read,
         auxiliary=training.adapters,
-        checkpointing=Checkpointing(
-            path=out / layout.CHECKPOINT, fingerprint=_fingerprint(bundle), every_s=30
-        ),
+        checkpointing=Checkpointing(path=out / layout.CHECKPOINT, fingerprint=fingerprint, every_s=30),
         on_step=note_step,
         on_epoch_end=note_epoch,
         description="distill",
@@ -179,12 +180,23 @@ def _load(bundle: Path, name: str, networks: Mapping[str, Any]) -> FeatherFace:
     return model.eval()
 
 
-def _fingerprint(bundle: Path) -> str:
-    return hashlib.sha256((bundle / layout.BUNDLE).read_bytes()).hexdigest()
+def _take_folder(out: Path, fingerprint: str) -> None:
+    """Make the folder this bundle's; the notes of two trainings in one file would be told as one."""
+    origin = out / layout.ORIGIN
+    if origin.is_file() and origin.read_text(encoding="utf-8") == fingerprint:
+        return
+    if launched_rank() > 0:
+        return  # the first process looks after the folder
+    if out.exists() and any(out.iterdir()):
+        raise DataError(
+            f"{out}: holds something else than the training of this bundle; give a new folder, or the one "
+            "that this bundle was trained in before"
+        )
+    write_atomically(origin, fingerprint.encode())
 
 
 def main() -> None:
-    """Train the bundle that the command line names."""
+    """Train the bundle that the command line names; bad input is told in a line, exit code 2."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -192,7 +204,11 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of the result; the same one to go on")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    train_bundle(arguments.bundle, arguments.out)
+    try:
+        train_bundle(arguments.bundle, arguments.out)
+    except FeatherFaceError as error:
+        _LOGGER.error("featherface: %s", error)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ class StudentTraining:
         num_copied: tensors that start as the teacher's, or as the initial student's.
 
     Raises:
-        ConfigError: the first stage is to stay as the teacher has it, but is another one; or the initial
-            student is another network.
+        ConfigError: the first stage is to stay as the teacher has it, but is another one; the initial student
+            is another network, or is to stay as it is.
     """
 
     def __init__(
@@ -59,6 +59,11 @@ class StudentTraining:
         batches: Callable[[], Iterable[Batch]] = tuple,
         device: torch.device | None = None,
     ) -> None:
+        if distill.keep_initial_weights:
+            raise ConfigError(
+                "distill.keep_initial_weights asks for no training: set it to false, or run "
+                "`featherface pipeline`"
+            )
         device = device or torch.device("cpu")
         self.student = build_model(model.architecture, innovations=model.innovations)
         self.adapters = _adapters(self.student, teacher, distill) if distill.enabled else None

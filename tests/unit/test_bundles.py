@@ -22,6 +22,7 @@ from featherface.bundles.pack import pack
 from featherface.bundles.train import train_bundle
 from featherface.config import Config
 from featherface.data.synthetic import synthesize_dataset
+from featherface.distillation.student import StudentTraining
 from featherface.errors import ConfigError, DataError, ModelError
 from featherface.inference.weights import load_model, save_weights
 from featherface.models.build import build_model
@@ -127,6 +128,48 @@ def test_a_finished_result_is_not_made_again(bundle: Path, result: Path) -> None
     before = (result / layout.STUDENT).stat().st_mtime_ns
     train_bundle(bundle, result)
     assert (result / layout.STUDENT).stat().st_mtime_ns == before
+
+
+def test_the_training_of_another_bundle_is_not_gone_on_with(
+    workspace: Workspace, bundle: Path, result: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(bundle, other)
+    content = json.loads((other / layout.BUNDLE).read_text())
+    (other / layout.BUNDLE).write_text(json.dumps(content | {"data_version": "another"}))
+    before = {path: path.read_bytes() for path in result.iterdir()}
+    with pytest.raises(DataError, match=r"out: holds something else .*; give a new folder"):
+        train_bundle(other, result)
+    assert {path: path.read_bytes() for path in result.iterdir()} == before
+
+
+def test_bad_input_is_told_in_a_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "featherface.bundles.train", str(tmp_path), str(tmp_path / "out")],
+        capture_output=True, text=True, check=False, timeout=240,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"featherface: {tmp_path / layout.BUNDLE}: cannot be read")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_packed_where_nothing_is_to_be_trained(workspace: Workspace, tmp_path: Path) -> None:
+    changes = {"keep_initial_weights": True, "initial_weights": "student.safetensors"}
+    distill = CONFIG.distill.model_copy(update=changes)
+    with pytest.raises(ConfigError, match="trains no student, so there is nothing to do elsewhere"):
+        pack(
+            CONFIG.model_copy(update={"distill": distill}),
+            data=workspace.root / "data",
+            teacher=workspace.root / names.TEACHER_WEIGHTS,
+            initial=None,
+            data_version="unknown",
+            target=tmp_path / "bundle",
+        )
+    assert not (tmp_path / "bundle").exists()
+    with pytest.raises(ConfigError, match="asks for no training"):
+        StudentTraining(CONFIG.model, distill, load_model(workspace.root / names.TEACHER_WEIGHTS))
 
 
 def test_a_result_that_could_not_be_written_is_made_by_the_next_run(
