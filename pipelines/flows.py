@@ -12,12 +12,14 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from featherface.config import load_config
+from featherface.evaluation.run import judging_by
 from featherface.stages import STAGES, names
 from featherface.stages.base import PARAMS_FILE, Workspace
 from featherface.tracking.connection import configure, patient_client, shown
 from featherface.tracking.provenance import provenance_tags
 from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.runs import reap_runs, start_pipeline_run
+from featherface.tracking.versions import JUDGED_BY
 from pipelines import dvc_commands
 from pipelines.outcome import PipelineOutcome, StageOutcome
 from pipelines.tasks import judge_and_promote, register, reproduce, score_file
@@ -55,7 +57,7 @@ def retrain_and_judge(root: Path) -> State[PipelineOutcome]:
         tracker.set_tags(tags)
         metrics = Workspace(root).read_json(names.REPORT_METRICS)["student"]
         tracker.log_metrics(metrics)
-        version, is_new = register(root, run_id, tags)
+        version, is_new = register(root, run_id, {**tags, JUDGED_BY: judging_by(config.evaluate)})
         score_file(version, root, config.evaluate, root / config.data.root)
         decision = judge_and_promote(version, root, config)
         tracker.set_tags(

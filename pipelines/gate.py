@@ -46,8 +46,10 @@ class Metrics:
     """By what the face is like: `height_16_32`, `blur_heavy`, `pose_atypical`, ..."""
     data_md5: str | None = None
     """Version of the data that `mean_ap` was measured on; None or `unknown`: not known."""
+    judged_by: str | None = None
+    """Digest of thresholds, image size and rules by which `mean_ap` was measured; None: not known."""
     scored_anew: bool = False
-    """Measured for this comparison, on data newer than those that the registry has numbers of."""
+    """Measured for this comparison: the registry has numbers of other data or by other rules."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,10 @@ def judge(
     """Compare a challenger with fixed limits and with the champion.
 
     Every limit counts and all that are missed are named; a number that is missing, not finite or impossible
-    rejects. A champion that was scored on another version of the data, or on an unknown one, cannot be
-    compared: then only the limits decide, and the reasons say so. A mean can hide that faces of one kind are
-    found no longer: so no kind of which there are enough faces may lose more than a limit of its own.
+    rejects. A champion that was scored on another version of the data, on an unknown one, or by other rules
+    cannot be compared: then only the limits decide, and the reasons say so. A mean can hide that faces of one
+    kind are found no longer: so no kind of which there are enough faces may lose more than a limit of its
+    own.
 
     Args:
         challenger: the new model.
@@ -157,11 +160,14 @@ def _compare(challenger: Metrics, champion: Metrics | None, gate: PromoteConfig)
     if champion is None:
         return _Finding(True, "there is no champion yet, so the limits alone decide")
     if not _are_comparable(challenger, champion):
+        what = (
+            "by other thresholds, image size or votes than the challenger"
+            if _have_the_same_data(challenger, champion)
+            else f"on data version {champion.data_md5 or UNKNOWN} and the challenger on "
+            f"{challenger.data_md5 or UNKNOWN}"
+        )
         return _Finding(
-            True,
-            f"the champion was scored on data version {champion.data_md5 or UNKNOWN} and the challenger on "
-            f"{challenger.data_md5 or UNKNOWN}: "
-            "they cannot be compared, so the limits alone decide",
+            True, f"the champion was scored {what}: they cannot be compared, so the limits alone decide"
         )
     if champion.mean_ap is None or not _is_possible(champion.mean_ap, high=1):
         return _Finding(
@@ -215,6 +221,10 @@ def _compare_paired(difference: Interval) -> _Finding:
 
 
 def _are_comparable(challenger: Metrics, champion: Metrics) -> bool:
+    return _have_the_same_data(challenger, champion) and challenger.judged_by == champion.judged_by
+
+
+def _have_the_same_data(challenger: Metrics, champion: Metrics) -> bool:
     versions = {challenger.data_md5 or UNKNOWN, champion.data_md5 or UNKNOWN}
     return len(versions) == 1 and UNKNOWN not in versions
 

@@ -21,7 +21,13 @@ from featherface.evaluation.widerface import load_ground_truth, restrict
 from featherface.tracking.download import download_model
 from featherface.tracking.provenance import DATA_MD5, UNKNOWN
 from featherface.tracking.registry import ModelRegistry
-from featherface.tracking.versions import FILE_MEAN_AP, MODEL_NAME, RegisteredVersion, UnavailableError
+from featherface.tracking.versions import (
+    FILE_MEAN_AP,
+    JUDGED_BY,
+    MODEL_NAME,
+    RegisteredVersion,
+    UnavailableError,
+)
 from pipelines.gate import Metrics, Slice
 
 PREDICTIONS_FILE = "predictions.npz"
@@ -48,13 +54,14 @@ def meet_champion(
     root: Path,
     config: Config,
 ) -> Opponent:
-    """The champion's numbers on the data that a challenger was scored on.
+    """The champion's numbers on the data that a challenger was scored on, measured by the same rules.
 
-    They are on record where the data are the same. Where they are others, the champion's file is scored on
-    them now: new data must not be the way in for a model that finds less. Where that is not possible, the
-    version of the challenger's data not known or the champion's file not usable, its numbers on record are
-    given, which compare with nothing: a champion that does not work must not keep out one that does. One that
-    cannot be fetched may work, so nothing is judged until it can, or until a person promotes by hand.
+    They are on record where both are the same. Where one is another, the champion's file is scored now: new
+    data or a larger image size must not be the way in for a model that finds less. Where that is not
+    possible, the version of the challenger's data not known or the champion's file not usable, its numbers on
+    record are given, which compare with nothing: a champion that does not work must not keep out one that
+    does. One that cannot be fetched may work, so nothing is judged until it can, or until a person promotes
+    by hand.
 
     Args:
         registry: where predictions are kept with the versions.
@@ -70,21 +77,23 @@ def meet_champion(
     data = challenger.tags.get(DATA_MD5, UNKNOWN)
     if data == UNKNOWN:
         return Opponent(on_record, None)
-    if champion.tags.get(DATA_MD5) == data:
+    rules = challenger.tags.get(JUDGED_BY)
+    if (champion.tags.get(DATA_MD5), champion.tags.get(JUDGED_BY)) == (data, rules):
         return Opponent(on_record, kept_predictions(registry, champion))
-    logger.info("the champion, version %s, is scored on the challenger's data", champion.version)
+    logger.info("the champion, version %s, is scored as the challenger was", champion.version)
     try:
         metrics, predictions = _score(champion, root, config)
     except UnavailableError:
         raise
     except ModelError as error:
-        logger.warning("the champion cannot be scored on the challenger's data: %s", error)
+        logger.warning("the champion cannot be scored as the challenger was: %s", error)
         return Opponent(on_record, None)
     anew = replace(
         on_record,
         mean_ap=metrics.get("val/ap_mean"),
         slices=_slices(metrics),
         data_md5=data,
+        judged_by=rules,
         scored_anew=True,
     )
     return Opponent(anew, predictions)
@@ -121,6 +130,7 @@ def gate_metrics(version: RegisteredVersion) -> Metrics:
         latency_ratio=version.metrics.get("bench/latency_ratio"),
         slices=_slices(version.metrics),
         data_md5=version.tags.get(DATA_MD5),
+        judged_by=version.tags.get(JUDGED_BY),
     )
 
 

@@ -17,14 +17,14 @@ from prefect.input import RunInput
 from prefect.states import Completed, Failed
 
 from featherface.config import Config, load_config
-from featherface.evaluation.run import evaluate_model_file
+from featherface.evaluation.run import evaluate_model_file, judging_by
 from featherface.stages.base import PARAMS_FILE
 from featherface.tracking.connection import configure, patient_client
 from featherface.tracking.download import download_model
 from featherface.tracking.provenance import DATA_MD5, data_md5, provenance_tags
 from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.runs import start_pipeline_run
-from featherface.tracking.versions import MODEL_NAME
+from featherface.tracking.versions import JUDGED_BY, MODEL_NAME
 from pipelines.flows import retrain_and_judge
 from pipelines.workspace import prepare_workspace
 from pipelines.workspace_turn import WorkspaceBusyError, workspace_turn
@@ -116,6 +116,8 @@ def _judge_champion(folder: Path, config: Config, max_ap_difference: float) -> S
     words = f"version {champion.version}: mean AP {100 * now:.2f}, on record {100 * then:.2f}"
     if champion.tags.get(DATA_MD5) != data_md5(folder):
         return Completed(message=f"{words}, but of another version of the data")
+    if champion.tags.get(JUDGED_BY) != judging_by(config.evaluate):
+        return Completed(message=f"{words}, but by other thresholds, image size or votes")
     if abs(now - then) > max_ap_difference:
         return Failed(message=f"{words}: the file, the data or the machine changed")
     return Completed(message=words)

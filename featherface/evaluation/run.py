@@ -6,6 +6,7 @@ plots, tracks or decides.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
 import sys
@@ -65,8 +66,9 @@ def detector_for(model: str | Path | None, settings: EvaluateConfig) -> FaceDete
 
 
 def judging_by(settings: EvaluateConfig) -> str:
-    """All that a judgement depends on beside model and data, to tell whether one that is remembered holds."""
-    return json.dumps([settings.model_dump_json(), VOTE_RULE])
+    """Digest of what a judgement depends on beside model and data: tells whether a remembered one holds."""
+    rules = json.dumps([settings.model_dump_json(exclude={"num_threads"}), VOTE_RULE])
+    return hashlib.sha256(rules.encode()).hexdigest()
 
 
 def evaluate_model_file(

@@ -16,6 +16,8 @@ from featherface.tracking.connection import STORE_ERRORS, first_line
 
 MODEL_NAME = "featherface"
 FILE_MEAN_AP = "file.mean_ap"
+JUDGED_BY = "judged_by"
+"""Digest of thresholds, image size and rules by which a version's AP was measured."""
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS_CHAMPION = "previous_champion"

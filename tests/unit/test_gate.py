@@ -121,6 +121,15 @@ def test_a_champion_of_other_data_is_not_compared_and_that_is_said(champion_data
     assert "the limits alone decide" in decision.reasons[-1]
 
 
+@pytest.mark.parametrize("judged_by", ["other", None])
+def test_a_champion_judged_by_other_rules_is_not_compared_either(judged_by: str | None) -> None:
+    ours = replace(GOOD, mean_ap=0.55, judged_by="ours")
+    decision = judge(ours, replace(GOOD, mean_ap=0.9, judged_by=judged_by), GATE)
+    assert decision.promoted
+    assert "scored by other thresholds, image size or votes than the challenger" in decision.reasons[-1]
+    assert not judge(ours, replace(GOOD, mean_ap=0.9, judged_by="ours"), GATE).promoted
+
+
 @pytest.mark.parametrize("data_md5", [None, "unknown", ""])
 def test_two_unknown_data_versions_are_not_taken_for_the_same(data_md5: str | None) -> None:
     unknown = replace(GOOD, data_md5=data_md5)

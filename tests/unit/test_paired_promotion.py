@@ -22,7 +22,7 @@ from featherface.tracking import ledger, moves
 from featherface.tracking.connection import experiment_id
 from featherface.tracking.provenance import DATA_MD5
 from featherface.tracking.registry import ModelRegistry
-from featherface.tracking.versions import RegisteredVersion, UnavailableError
+from featherface.tracking.versions import JUDGED_BY, RegisteredVersion, UnavailableError
 from pipelines.gate import judge
 from pipelines.opponent import (
     PREDICTIONS_FILE,
@@ -67,7 +67,7 @@ def add_version(
         run_id,
         folder / "model.onnx",
         metrics=METRICS,
-        tags={DATA_MD5: data_md5},
+        tags={DATA_MD5: data_md5, JUDGED_BY: "as now"},
         extras={PREDICTIONS_FILE: folder / PREDICTIONS_FILE},
     )
     ModelRegistry().record_file_score(version, METRICS["val/ap_mean"])
@@ -93,14 +93,17 @@ def test_the_difference_is_measured_on_the_images_that_both_saw(
     assert (same.low, same.high) == (0, 0)
 
 
-def test_a_champion_of_older_data_is_scored_on_the_new_ones(
-    client: MlflowClient, data_root: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "then", [{DATA_MD5: "older.dir", JUDGED_BY: "as now"}, {DATA_MD5: "d.dir", JUDGED_BY: "at 640 px"}]
+)
+def test_a_champion_of_older_data_or_rules_is_scored_as_the_challenger_was(
+    client: MlflowClient, data_root: Path, tmp_path: Path, then: dict[str, str]
 ) -> None:
     """Numbers of easier pictures must neither let a worse one in nor keep a better one out."""
     run_id = client.create_run(experiment_id(client)).info.run_id
     blind = write_detector(tmp_path / "model.onnx", face_logit=8.0)
     champion = ModelRegistry().register_student(
-        run_id, blind, metrics=METRICS | {"val/ap_mean": 0.99}, tags={DATA_MD5: "older.dir"}
+        run_id, blind, metrics=METRICS | {"val/ap_mean": 0.99}, tags=then
     )
     ModelRegistry().promote(champion)
     challenger = add_version(client, data_root, tmp_path / "b", share=1.0)
@@ -109,7 +112,7 @@ def test_a_champion_of_older_data_is_scored_on_the_new_ones(
     opponent = meet_champion(registry, *met, root=tmp_path, config=config)
     assert opponent.metrics.mean_ap is not None
     assert opponent.metrics.mean_ap < 0.5
-    assert opponent.metrics.data_md5 == "d.dir"
+    assert (opponent.metrics.data_md5, opponent.metrics.judged_by) == ("d.dir", "as now")
     assert opponent.metrics.slices
     difference = paired_difference(registry, met[1], opponent, data_root)
     assert difference is not None
