@@ -327,6 +327,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return raw or {}
 
 
+def read_value(text: str, where: str) -> Any:
+    """A single value as YAML has it: a number, a list, `null`, ...
+
+    Args:
+        text: to be read.
+        where: it stands, for the message of an error.
+
+    Raises:
+        ConfigError: it is no YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: the value is not valid YAML") from error
+
+
 def to_yaml(content: dict[str, Any]) -> str:
     """YAML text in the order of the mapping."""
     return yaml.safe_dump(content, sort_keys=False, width=110)

@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from featherface.errors import ConfigError
 
@@ -47,13 +46,12 @@ def read_settings(changes: Sequence[str] | None, *, example: str) -> dict[str, A
     Raises:
         ConfigError: one has no equals sign, or its value is no YAML.
     """
+    from featherface.config import read_value  # pydantic takes its time, and most commands need none
+
     settings = {}
     for change in changes or ():
         key, equals, value = change.partition("=")
         if not equals:
             raise ConfigError(f"--set {change}: give KEY=VALUE, such as {example}")
-        try:
-            settings[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {change}: the value is not valid YAML") from error
+        settings[key.strip()] = read_value(value, f"--set {change}")
     return settings

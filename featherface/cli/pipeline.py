@@ -130,7 +130,7 @@ def average(
 
     `featherface pipeline --student OUT` then trains it on, judges it and promotes it.
     """
-    from featherface.distillation.averaging import average_students
+    from featherface.training.averaging import average_students
 
     average_students(students, out)
     typer.echo(f"the mean of {len(students)} students is in {out}")

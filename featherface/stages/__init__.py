@@ -146,7 +146,7 @@ _ALL = (
             names.VALIDATION_PLOT,
         ),
         outputs=(Output(names.REPORT_HTML), Output(names.MODEL_CARD), Output(names.REPORT_METRICS, "metric")),
-        code=(*_BASE, "evaluation/page.py", "distillation/origin.py", "stages/report.py"),
+        code=(*_BASE, "evaluation/page.py", "training/origin.py", "stages/report.py"),
     ),
 )
 

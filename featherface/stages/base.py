@@ -7,7 +7,6 @@ track. Nothing here knows a particular stage, DVC, Prefect or MLflow.
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -16,6 +15,7 @@ from typing import Any
 
 from featherface.config import Config
 from featherface.errors import DataError
+from featherface.files import write_atomically
 from featherface.tracking.tracker import NullTracker, Tracker
 
 PARAMS_FILE = "params.yaml"
@@ -49,12 +49,13 @@ class Workspace:
         return path
 
     def write_text(self, relative: str | Path, text: str) -> Path:
-        """Write a file whole or not at all."""
+        """Write a file whole or not at all.
+
+        Raises:
+            ModelError: it cannot be written, as the disk is full for instance.
+        """
         path = self.path(relative)
-        # A name of its own: the processes of one training write the same files.
-        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, text.encode())
         return path
 
     def write_json(self, relative: str | Path, content: object) -> Path:

@@ -14,13 +14,13 @@ from featherface.config import (
     RescoreConfig,
     TeacherConfig,
 )
-from featherface.distillation.origin import read_mean_of
 from featherface.evaluation import page
 from featherface.evaluation.page import INTERVALS_NOTE
 from featherface.files import sha256_of
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
 from featherface.tracking.provenance import data_md5, git_sha
+from featherface.training.origin import read_mean_of
 
 AP_ROWS = (
     ("val/ap_easy", "easy AP"),

@@ -9,13 +9,13 @@ import torch
 
 from featherface.cli import main
 from featherface.config import DistillConfig
-from featherface.distillation.averaging import average_students
 from featherface.errors import ModelError
 from featherface.files import sha256_of
 from featherface.inference.weights import load_model, load_model_with_info, save_weights
 from featherface.models.build import build_model
 from featherface.names import INNOVATIONS
 from featherface.stages.report import describe_training
+from featherface.training.averaging import average_students
 
 
 def write_student(path: Path, seed: int, *, innovations: tuple[str, ...] = INNOVATIONS) -> Path:

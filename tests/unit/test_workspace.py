@@ -9,6 +9,7 @@ from full_disk import fill_disk
 
 from featherface.config import load_config, load_profile
 from featherface.errors import ConfigError, ModelError
+from featherface.stages.base import Workspace
 from pipelines.workspace import IMPORTED_STUDENT, prepare_workspace, sync_dvc_yaml
 
 SMALL = {"synthesize.num_train": 2, "synthesize.num_val": 1, "synthesize.image_hw": [96, 128]}
@@ -76,3 +77,15 @@ def test_on_a_full_disk_dvc_yaml_stays_what_it_was(tmp_path: Path, monkeypatch: 
     with pytest.raises(ModelError, match=r"dvc\.yaml: cannot be written \(No space left"):
         sync_dvc_yaml(tmp_path, config)
     assert path.read_text() == before, "cut, it would not be known as ours again"
+
+
+def test_on_a_full_disk_a_stage_leaves_what_was_there_and_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.write_json("artifacts/metrics.json", {"a": 1})
+    fill_disk(monkeypatch, "metrics.json")
+    with pytest.raises(ModelError, match=r"metrics\.json: cannot be written \(No space left"):
+        workspace.write_json("artifacts/metrics.json", {"a": 2})
+    assert workspace.read_json("artifacts/metrics.json") == {"a": 1}
+    assert [path.name for path in (tmp_path / "artifacts").iterdir()] == ["metrics.json"]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from featherface.distillation.origin import MEAN_OF
 from featherface.errors import ModelError
 from featherface.files import sha256_of
 from featherface.inference.weights import load_model_with_info, save_weights
+from featherface.training.origin import MEAN_OF
 
 
 def average_students(paths: Sequence[Path], target: Path) -> None:
