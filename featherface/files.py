@@ -8,6 +8,7 @@ import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from featherface.errors import ModelError
 
@@ -30,6 +31,29 @@ def write_atomically(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise ModelError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def check_writable(path: Path) -> None:
+    """Refuse at once, before long work, a file that could not be written at its end; leaves nothing behind.
+
+    Raises:
+        ModelError: it is a folder, or lies in one that cannot be made or written to.
+    """
+    if path.is_dir():
+        raise ModelError(f"{path}: is a folder; give the name of a file")
+    reason = why_unwritable(path.parent)
+    if reason is not None:
+        raise ModelError(f"{path}: cannot be written ({reason})")
+
+
+def why_unwritable(folder: Path) -> str | None:
+    """What keeps files from being written to a folder, which need not be there yet; None: nothing."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with TemporaryFile(dir=there):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def sha256_of(path: Path) -> str:

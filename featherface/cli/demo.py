@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from featherface.cli.options import default_model
+from featherface.cli.options import chosen_model
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -33,7 +33,7 @@ def demo(
     from featherface.demo.folder import write_demo
     from featherface.demo.server import open_server
 
-    write_demo(out, model=model or default_model(), runtime=runtime)
+    write_demo(out, model=chosen_model(model), runtime=runtime)
     if not serve:
         typer.echo(f"the page is in {out}; any static file server shows it, or --serve")
         return

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from featherface.cli.options import MODEL, default_model
+from featherface.cli.options import MODEL, chosen_model
 from featherface.cli.printing import printable
-from featherface.cli.table import FaceTable
+from featherface.cli.table import STANDARD_OUTPUT, FaceTable
 from featherface.errors import DataError, OptionError
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ def detect(
     score_threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Faces below this score are dropped.")
     ] = 0.5,
+    iou_threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Of two boxes that overlap more only the surer stays.")
+    ] = 0.4,
+    max_faces: Annotated[int, typer.Option(min=1, help="Most faces of a picture.")] = 750,
     image_size: Annotated[str, typer.Option(help="Long side in pixels, or 'original'.")] = "640",
     close_ups: Annotated[
         bool, typer.Option("--close-ups", help="Look twice: also finds faces that fill a large picture.")
@@ -52,6 +56,7 @@ def detect(
     num_threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the network; default: one a core.")
     ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: CUDA where there is one.")] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON list instead of a line an image.")
     ] = False,
@@ -59,7 +64,8 @@ def detect(
         bool, typer.Option("--json-lines", help="Print a JSON object a line, each as soon as it is found.")
     ] = False,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", help="Write a table with a line a face into this file.")
+        Path | None,
+        typer.Option("--csv", help="Write a table with a line a face into this file; - prints it."),
     ] = None,
     save: Annotated[
         Path | None, typer.Option(help="Write the pictures with their faces marked into this folder.")
@@ -74,6 +80,8 @@ def detect(
     from featherface.inference.detector import FaceDetector
     from featherface.inference.outputs import Outputs
 
+    prints_table = csv_file == STANDARD_OUTPUT
+    _refuse_to_print_several(as_json, json_lines, prints_table)
     # FFmpeg, inside OpenCV, would tell of broken films on its own, beside our line; it reads this once.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     outputs = Outputs(marked=save, crops=crops, blurred=blurred)
@@ -81,11 +89,14 @@ def detect(
     if csv_file is not None:
         _refuse_table(csv_file, paths)
     detector = FaceDetector(
-        model or default_model(),
+        chosen_model(model),
         score_threshold=score_threshold,
+        iou_threshold=iou_threshold,
+        max_faces=max_faces,
         image_size=parse_image_size(image_size),
         close_ups=close_ups,
         num_threads=num_threads,
+        device=device,
     )
     listed: list[dict[str, Any]] = []
     failures, num_found, num_faces = [], 0, 0
@@ -101,13 +112,14 @@ def detect(
                 listed.append(result.to_dict() | {"image": name})
             elif json_lines:
                 typer.echo(json.dumps(result.to_dict() | {"image": name}))
-            else:
+            elif not prints_table:
                 typer.echo(f"{printable(name)}: {len(result)} face{'' if len(result) == 1 else 's'}")
     if as_json:
         typer.echo(json.dumps(listed))
     if num_found:
         _say_where(
-            {"marked": save, "cut out": crops if num_faces else None, "blurred": blurred, "listed": csv_file}
+            {"marked": save, "cut out": crops if num_faces else None, "blurred": blurred}
+            | ({} if prints_table else {"listed": csv_file})
         )
     for failure in failures:
         typer.echo(f"featherface: {printable(failure)}", err=True)
@@ -118,6 +130,11 @@ def _say_where(outputs: dict[str, Path | None]) -> None:
     for what, path in outputs.items():
         if path is not None:
             typer.echo(f"faces {what} are in {path}", err=True)
+
+
+def _refuse_to_print_several(*what: bool) -> None:
+    if sum(what) > 1:
+        raise OptionError("only one of --json, --json-lines and --csv - can be printed; give one of them")
 
 
 def _refuse_table(path: Path, sources: Sequence[Path]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from featherface.cli.flows import find_flow
-from featherface.cli.options import MODEL, RUNNER, Runner, default_model
+from featherface.cli.options import MODEL, RUNNER, Runner, chosen_model
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -70,21 +70,23 @@ def evaluate(
     from featherface.evaluation.report_page import check_reportable, write_page
     from featherface.evaluation.run import evaluate_model_file
     from featherface.evaluation.views import parse_scales
+    from featherface.files import check_writable
 
     if report_file is not None:
         check_reportable(data, split)
+        check_writable(report_file)
     report = evaluate_model_file(
-        model or default_model(),
+        chosen_model(model),
         data,
         split=split,
         flip=flip,
         scales=parse_scales(scales),
         save_predictions=save_predictions,
     )
+    typer.echo(json.dumps(report.to_dict()) if as_json else report.table())
     if report_file is not None:
         write_page(report_file, report, data, model=model or "the weights that ship")
         typer.echo(f"the report is in {report_file}", err=True)
-    typer.echo(json.dumps(report.to_dict()) if as_json else report.table())
     return 0
 
 

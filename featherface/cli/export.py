@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from featherface.cli.options import MODEL, default_model
+from featherface.cli.options import MODEL, chosen_model
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -45,7 +45,7 @@ def export(
     from featherface.evaluation.run import GROUND_TRUTH_DIR
 
     wanted = None if formats is None else parse_formats(formats)
-    source = open_source(model or default_model())
+    source = open_source(chosen_model(model))
     if wanted is None:
         has_ground_truth = data is not None and (data / GROUND_TRUTH_DIR).is_dir()
         wanted = possible_formats(source, has_ground_truth=has_ground_truth)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from featherface.errors import ConfigError
+from featherface.errors import ConfigError, OptionError
 
 
 class Runner(StrEnum):
@@ -29,11 +29,19 @@ MODEL = Annotated[
 RUNNER = Annotated[Runner, typer.Option(help="Processes of this machine, or a cluster.")]
 
 
-def default_model() -> str | None:
-    """None where weights ship with the package, else the champion of this folder's registry."""
+def chosen_model(model: str | None) -> str | None:
+    """What `--model` names; without it None where weights ship, else the champion of this folder's registry.
+
+    Raises:
+        OptionError: it names nothing, as an unset variable of a script does.
+    """
     from featherface.inference.loading import has_shipped_weights
 
-    return None if has_shipped_weights() else CHAMPION
+    if model is None:
+        return None if has_shipped_weights() else CHAMPION
+    if not model.strip():
+        raise OptionError(f"--model is empty: give a file or {CHAMPION}, or leave it out")
+    return model
 
 
 def read_settings(changes: Sequence[str] | None, *, example: str) -> dict[str, Any]:

@@ -21,15 +21,17 @@ COLUMNS = (
     *(f"{point}_{axis}" for point in _POINTS for axis in "xy"),
 )  # fmt: skip
 """Pixels of the picture."""
+STANDARD_OUTPUT = Path("-")
 
 
 class FaceTable:
     """A CSV file in the making: appears complete at `close`, or not at all; an older one stays until then.
 
-    What is no ordinary file, /dev/stdout say, is written to at once.
+    What is no ordinary file is written to at once, and so is standard output, also where a shell sends it
+    into a file: that file is not ours to replace.
 
     Args:
-        path: of the file; its folder exists.
+        path: of the file, whose folder exists; `-` is standard output.
 
     Raises:
         DataError: it cannot be written; so says every method but `discard`.
@@ -39,9 +41,12 @@ class FaceTable:
         self._path, self._num_pictures = path, 0
         self._target = Path(os.path.realpath(path))  # a link stays one
         with self._named_errors():
-            is_ordinary = path.is_file() or not path.exists()
+            standard = _standard_stream(path)
+            is_ordinary = standard is None and (path.is_file() or not path.exists())
             self._written = self._target.with_name(f".{secrets.token_hex(8)}.csv") if is_ordinary else path
-            self._stream = self._written.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            file = os.open(self._written, flags, 0o666) if standard is None else os.dup(standard)
+            self._stream = os.fdopen(file, "w", newline="", encoding="utf-8", errors="backslashreplace")
         self._writer = csv.writer(self._stream)
         self._writer.writerow(COLUMNS)
 
@@ -79,6 +84,17 @@ class FaceTable:
             yield
         except OSError as error:
             raise DataError(f"{self._path}: cannot be written ({error.strerror or error})") from error
+
+
+def _standard_stream(path: Path) -> int | None:
+    """The descriptor of standard output or error, if that is what the path names."""
+    if path == STANDARD_OUTPUT:
+        return 1
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                return descriptor
+    return None
 
 
 def _rows(name: str, faces: Faces) -> Iterator[Sequence[object]]:

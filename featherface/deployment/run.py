@@ -37,7 +37,7 @@ from featherface.deployment.source import Source
 from featherface.errors import DataError, ModelError
 from featherface.evaluation.run import GROUND_TRUTH_DIR, evaluate_dataset
 from featherface.export.latency import LatencyReport, Runner, measure_latency
-from featherface.files import write_atomically
+from featherface.files import check_writable, write_atomically
 from featherface.imaging import letterbox, to_network_input
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def export_formats(
     settings = settings or EvaluateConfig()
     if out.exists() and not out.is_dir():
         raise ModelError(f"{out}: is no folder; give a folder for the files")
+    check_writable(out / "exports.json")
     check_possible(formats, source)
     samples = () if data is None else open_widerface(data, "val", missing="skip")
     judged_root = data if data is not None and (data / GROUND_TRUTH_DIR).is_dir() else None
@@ -195,6 +196,10 @@ def _publish(folder: Path, out: Path, report: ExportReport) -> None:
         # The file that is opened comes last: who sees it finds the others.
         for file in reversed(row.files if row.refused is None else ()):
             write_atomically(out / file, (folder / file).read_bytes())
+    kept = {file for row in report.rows if row.refused is None for file in row.files}
+    older = sorted({file for files in FILES.values() for file in files if (out / file).exists()} - kept)
+    if older:
+        logger.warning("%s: holds %s of an earlier export, not in this table", out, ", ".join(older))
     write_atomically(out / "exports.json", json.dumps(report.to_dict(), indent=1).encode())
     write_atomically(out / "exports.md", report.table().encode())
 

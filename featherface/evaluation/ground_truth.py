@@ -143,6 +143,7 @@ def _load_mat(path: Path, list_name: str) -> dict[str, Any]:
         contents: dict[str, Any] = loadmat(str(path), variable_names=names)
     except (
         MatReadError,
+        LookupError,
         OSError,
         ValueError,
         TypeError,

@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featherface.errors import DataError
+from featherface.files import why_unwritable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -61,14 +62,7 @@ def write_predictions(
             name would leave the folder, or the folder cannot be written.
     """
     directory = Path(directory)
-    for name in predictions:
-        _check_name(name)
-    stale = sorted(set(_list_files(directory)).difference(predictions)) if directory.is_dir() else []
-    if stale:
-        raise DataError(
-            f"{directory}: holds predictions of {len(stale)} other images, such as '{stale[0]}'; "
-            "give an empty folder"
-        )
+    check_folder(directory, predictions)
     try:
         for event in {name.partition("/")[0] for name in predictions}:
             (directory / event).mkdir(parents=True, exist_ok=True)
@@ -79,7 +73,25 @@ def write_predictions(
         else:
             (directory / TESTING_FILE).unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"{directory}: cannot be written ({error})") from error
+        raise DataError(f"{directory}: cannot be written ({error.strerror or error})") from error
+
+
+def check_folder(directory: Path, names: Iterable[str]) -> None:
+    """Refuse at once, before long work, a folder that `write_predictions` would refuse.
+
+    Raises:
+        DataError: as there.
+    """
+    names = list(names)
+    for name in names:
+        _check_name(name)
+    stale = sorted(set(_list_files(directory)).difference(names)) if directory.is_dir() else []
+    if stale:
+        others = "another image" if len(stale) == 1 else f"{len(stale)} other images, such as"
+        raise DataError(f"{directory}: holds predictions of {others} '{stale[0]}'; give an empty folder")
+    reason = why_unwritable(directory)
+    if reason is not None:
+        raise DataError(f"{directory}: cannot be written ({reason})")
 
 
 def read_predictions(directory: Path | str) -> dict[str, npt.NDArray[np.float64]]:

@@ -22,7 +22,7 @@ from featherface.config import EvaluateConfig
 from featherface.data.reading import read_ahead
 from featherface.data.widerface import Sample, Split, open_widerface
 from featherface.errors import DataError, OptionError
-from featherface.evaluation.predictions import to_rows, write_predictions
+from featherface.evaluation.predictions import check_folder, to_rows, write_predictions
 from featherface.evaluation.report import EvaluationReport
 from featherface.evaluation.slices import slices
 from featherface.evaluation.views import SINGLE_SCALE, Views
@@ -193,6 +193,8 @@ def evaluate_detector(
     if ground_truth is not None:
         ground_truth = restrict(ground_truth, names)  # before the long run, so that a misfit is told at once
     detect = views.wrap(detect)
+    if predictions_dir is not None:
+        check_folder(Path(predictions_dir), names)
     metric = _coco_metric(max_detections) if coco else None
     predictions: dict[str, npt.NDArray[np.float64]] = {}
     landmarks: dict[str, npt.NDArray[np.float64]] = {}

@@ -259,7 +259,8 @@ def _warn_of_names(
     if missing:
         warnings.append(f"{missing} of {len(known)} images have no predictions: counted as nothing found")
     if unknown:
-        warnings.append(f"predictions of {unknown} images outside the ground truth are left out")
+        which = "one image" if unknown == 1 else f"{unknown} images"
+        warnings.append(f"predictions of {which} outside the ground truth are left out")
     return warnings
 
 

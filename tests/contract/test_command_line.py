@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from featherface.cli import main
+from featherface.data.synthetic import synthesize_dataset
 from featherface.imaging import write_image
 from pipelines.dvc_commands import StageDiedError
 
@@ -246,6 +247,83 @@ def test_a_table_replaces_no_picture(
         assert f"featherface: {table}: {words}" in err
     assert first.read_bytes() == bare.read_bytes() == before
     assert run_main(capsys, "detect", "a.png", "--csv", "new.MP4")[0] == 2
+
+
+def test_a_table_on_standard_output_leaves_what_a_script_wrote_before(tmp_path: Path) -> None:
+    """A shell has sent it into a file, which then looks like any other."""
+    log, picture = tmp_path / "log", gray(tmp_path / "a.png")
+    for table in ("/dev/stdout", "-"):
+        log.write_text("before\n")
+        with log.open("a") as appended:
+            subprocess.run(
+                [sys.executable, "-m", "featherface", "detect", str(picture), "--csv", table],
+                stdout=appended, check=True,
+            )  # fmt: skip
+        lines = log.read_text().splitlines()
+        assert lines[0] == "before"
+        assert [line for line in lines if line.startswith("image,left,")]
+    assert len(lines) == 2, "with - the table alone is printed"
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".csv"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["detect", "a.png", "--model", ""], "--model is empty: give a file"),
+        (["evaluate", "--data", "d", "--model", ""], "--model is empty: give a file"),
+        (["export", "--out", "o", "--model", " "], "--model is empty: give a file"),
+        (["demo", "--out", "o", "--model", ""], "--model is empty: give a file"),
+        (["bench", "--data", "d", "--model", ""], "--model is empty: give a file"),
+        (["bench", "--data", "d", "--size", "100"], "--size 100 is no multiple of 32; take 96 or 128"),
+        (["bench", "--data", "d", "--out", "a.png"], "a.png/comparison.json: cannot be written"),
+        (["detect", "a.png", "--json", "--json-lines"], "only one of --json, --json-lines and --csv -"),
+        (["detect", "a.png", "--json", "--csv", "-"], "only one of --json, --json-lines and --csv -"),
+        (["detect", "a.png", "--device", "tpu"], "device 'tpu': allowed are auto, cpu, cuda"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused_before_any_work(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gray(Path("a.png"))
+    code, _, err = run_main(capsys, *arguments)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"featherface: {words}" in err
+    assert [path.name for path in Path().iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--report", "d"], "d: is a folder; give the name of a file"),
+        (["--report", "a.png/r.html"], "a.png/r.html: cannot be written"),
+        (["--save-predictions", "a.png/p"], "a.png/p: cannot be written"),
+        (
+            ["--save-predictions", "p"],
+            "p: holds predictions of another image '0--A/old'; give an empty folder",
+        ),
+    ],
+)
+def test_where_results_of_an_evaluation_cannot_go_is_said_before_it(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    option: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gray(Path("a.png"))
+    Path("p/0--A").mkdir(parents=True)
+    Path("p/0--A/old.txt").write_text("old\n0\n")
+    synthesize_dataset(Path("d"), num_train=1, num_val=1, image_hw=(96, 128), seed=1, num_workers=1)
+    monkeypatch.setattr("featherface.evaluation.run.read_ahead", None)  # nothing is looked at
+    code, _, err = run_main(capsys, "evaluate", "--data", "d", *option)
+    assert code == 2
+    assert err.splitlines()[-1].startswith(f"featherface: {words}")
 
 
 def test_a_run_that_uses_nothing_or_is_stopped_leaves_an_older_table(

@@ -118,7 +118,7 @@ def test_folder_without_predictions_is_refused(tmp_path: Path) -> None:
 
 def test_predictions_of_other_images_are_never_mixed_with_ours(tmp_path: Path) -> None:
     write_predictions(tmp_path, {"0--A/a": ROWS, "0--A/old": ROWS})
-    with pytest.raises(DataError, match="holds predictions of 1 other images, such as '0--A/old'"):
+    with pytest.raises(DataError, match="holds predictions of another image '0--A/old'"):
         write_predictions(tmp_path, {"0--A/a": ROWS[:1]})
     assert len(read_predictions(tmp_path)["0--A/a"]) == 2
     write_predictions(tmp_path, {"0--A/a": ROWS[:1], "0--A/old": ROWS, "1--B/new": ROWS})
