@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from featherface.child_process import end_with_parent
+from featherface.errors import FeatherFaceError
 
 
 def rank() -> int:
@@ -30,10 +31,20 @@ def num_processes() -> int:
 
 
 def training_device() -> torch.device:
-    """Where this process trains: its own GPU if there is one, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
+    """Where this process trains: its own GPU if the machine has any, else the CPU.
+
+    Raises:
+        FeatherFaceError: `torchrun` started more processes than there are GPUs.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    num_local, num_gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if num_local > num_gpus:
+        raise FeatherFaceError(
+            f"torchrun started {num_local} processes here, this machine has {num_gpus} GPU(s): each process "
+            f"needs its own, so start it with --nproc-per-node {num_gpus}"
+        )
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -16,9 +17,16 @@ from torch import nn
 
 from featherface.config import Config, dump_config
 from featherface.data.synthetic import synthesize_dataset
+from featherface.errors import FeatherFaceError
 from featherface.inference.weights import read_tensors, save_weights
+from featherface.launching import become_processes
 from featherface.models.build import build_model
-from featherface.parallel import BatchNormOverProcesses, share_batch_norms, sum_over_processes
+from featherface.parallel import (
+    BatchNormOverProcesses,
+    share_batch_norms,
+    sum_over_processes,
+    training_device,
+)
 from featherface.stages import names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,3 +173,70 @@ def test_alone_sums_and_norms_are_the_plain_ones() -> None:
     assert [parameter.requires_grad for parameter in plain[1].parameters()] == [False, True]
     assert all(torch.equal(state[name], tensor) for name, tensor in plain.state_dict().items())
     torch.testing.assert_close(plain(x), want)
+
+
+def pretend_gpus(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: number > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+    for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "num_gpus", "outcome"),
+    [
+        (1, 1, []),
+        (2, 0, ["--nproc-per-node=2"]),
+        (2, 4, ["--nproc-per-node=2"]),
+        (2, 1, ["num_processes is 2, this machine has 1 GPU: training in one process with whole batches"]),
+        (
+            8,
+            3,
+            ["num_processes is 8, this machine has 3 GPUs: training in 3 processes", "--nproc-per-node=3"],
+        ),
+    ],
+    ids=["alone", "cpu", "enough", "one", "three"],
+)
+def test_there_are_no_more_processes_than_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    asked: int,
+    num_gpus: int,
+    outcome: list[str],
+) -> None:
+    pretend_gpus(monkeypatch, num_gpus)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    commands: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _program, arguments: commands.append(list(arguments)))
+    with caplog.at_level(logging.INFO):
+        become_processes(asked, ["run", "distill"])
+    started = [option for command in commands for option in command if "nproc" in option]
+    assert [record.getMessage() for record in caplog.records] + started == outcome
+
+
+def test_a_process_that_torchrun_started_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 0)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("it was started again"))
+    become_processes(2, ["run", "distill"])
+
+
+def test_one_process_is_started_without_torch() -> None:
+    code = (
+        "import sys; from featherface.launching import become_processes; become_processes(1, []); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def test_torchrun_with_more_processes_than_gpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert training_device() == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(FeatherFaceError, match=r"started 3 processes here, this machine has 2 GPU.*-node 2"):
+        training_device()
+    pretend_gpus(monkeypatch, 0)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert training_device() == torch.device("cpu")
