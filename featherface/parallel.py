@@ -7,6 +7,7 @@ process nothing happens.
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from featherface.child_process import end_with_parent
 from featherface.errors import FeatherFaceError
@@ -105,6 +107,17 @@ def take_buffers_of_first(module: nn.Module) -> None:
     if num_processes() > 1:
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)
+
+
+def with_mean_gradients(module: nn.Module) -> DistributedDataParallel:
+    """The module, whose gradients are the mean over all processes.
+
+    Buffers start as those of the first process; from then on each process has its own.
+    """
+    take_buffers_of_first(module)  # before 2.13 torch shares them at every step or never
+    known = inspect.signature(DistributedDataParallel).parameters
+    sharing = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    return DistributedDataParallel(module, **{sharing: False})
 
 
 class BatchNormOverProcesses(nn.BatchNorm2d):

@@ -15,6 +15,7 @@ import torch
 from tiers import slow
 from torch import nn
 
+from featherface import parallel
 from featherface.config import Config, dump_config
 from featherface.data.synthetic import synthesize_dataset
 from featherface.errors import FeatherFaceError
@@ -26,6 +27,7 @@ from featherface.parallel import (
     share_batch_norms,
     sum_over_processes,
     training_device,
+    with_mean_gradients,
 )
 from featherface.stages import names
 
@@ -173,6 +175,36 @@ def test_alone_sums_and_norms_are_the_plain_ones() -> None:
     assert [parameter.requires_grad for parameter in plain[1].parameters()] == [False, True]
     assert all(torch.equal(state[name], tensor) for name, tensor in plain.state_dict().items())
     torch.testing.assert_close(plain(x), want)
+
+
+class SinceTorch213:
+    def __init__(
+        self,
+        module: nn.Module,
+        broadcast_buffers: bool | None = None,
+        forward_sync_buffers: bool | None = None,
+    ) -> None:
+        self.module = module
+        # Both, or the old one, make torch warn.
+        self.shares_buffers = forward_sync_buffers if broadcast_buffers is None else None
+
+
+class BeforeTorch213:
+    def __init__(self, module: nn.Module, broadcast_buffers: bool = True) -> None:
+        self.module = module
+        self.shares_buffers = broadcast_buffers
+
+
+@pytest.mark.parametrize("version", [SinceTorch213, BeforeTorch213])
+def test_buffers_are_shared_at_the_start_alone_with_every_torch(
+    monkeypatch: pytest.MonkeyPatch, version: type
+) -> None:
+    shared = []
+    monkeypatch.setattr(parallel, "DistributedDataParallel", version)
+    monkeypatch.setattr(parallel, "take_buffers_of_first", shared.append)
+    module = nn.BatchNorm2d(3)
+    assert vars(with_mean_gradients(module)) == {"module": module, "shares_buffers": False}
+    assert shared == [module]
 
 
 def pretend_gpus(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
