@@ -32,6 +32,11 @@ def num_processes() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def num_local_processes() -> int:
+    """How many of them are on this machine; 1 without `torchrun`."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def training_device() -> torch.device:
     """Where this process trains: its own GPU if the machine has any, else the CPU.
 
@@ -40,7 +45,7 @@ def training_device() -> torch.device:
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    num_local, num_gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    num_local, num_gpus = num_local_processes(), torch.cuda.device_count()
     if num_local > num_gpus:
         raise FeatherFaceError(
             f"torchrun started {num_local} processes here, this machine has {num_gpus} GPU(s): each process "

@@ -87,7 +87,7 @@ class TrainingLoader:
             part: (k, n) gives the k-th of n parts of every batch: what one of n processes trains on.
             read: decodes the photograph of a sample.
             num_threads: threads that prepare batches; the batches do not depend on it.
-            num_prefetched: batches that are prepared ahead.
+            num_prefetched: batches that are prepared ahead; as many as there are threads at least.
             cache_mib: memory for decoded photographs; what does not fit is decoded again in every epoch.
                 None: a third of what the machine has.
 
@@ -108,7 +108,7 @@ class TrainingLoader:
         self._part = part
         self._decode = read
         self._num_threads = num_threads
-        self._num_prefetched = num_prefetched
+        self._num_prefetched = max(num_prefetched, num_threads)
         self._cache: dict[int, LabeledImage] = {}
         self._cache_bytes_left = _third_of_memory() if cache_mib is None else int(cache_mib * 2**20)
         self._cache_lock = threading.Lock()

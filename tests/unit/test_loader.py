@@ -125,11 +125,14 @@ def test_resumed_epoch_equals_the_rest_of_the_whole_one_bit_for_bit(samples: lis
         assert_equal(expected, got)
 
 
-@pytest.mark.parametrize("changes", [{"num_threads": 3}, {"num_prefetched": 1}, {"cache_mib": 0}])
+@pytest.mark.parametrize(
+    "changes", [{"num_threads": 3}, {"num_threads": 16}, {"num_prefetched": 1}, {"cache_mib": 0}]
+)
 def test_batches_do_not_depend_on_threads_prefetching_or_cache(
     samples: list[Sample], changes: dict[str, float]
 ) -> None:
-    expected, changed = make_loader(samples), make_loader(samples, **changes)
+    options = {"augment_config": AugmentConfig(mix_probability=0.5), "view_scales": (1.0, 2.0)}
+    expected, changed = make_loader(samples, **options), make_loader(samples, **options, **changes)
     for epoch in (0, 1):
         for one, other in zip(expected.batches(epoch), changed.batches(epoch), strict=True):
             assert_equal(one, other)
@@ -220,6 +223,19 @@ def test_closing_stops_the_threads(samples: list[Sample]) -> None:
     assert loader_threads()
     batches.close()  # type: ignore[attr-defined]  # a generator
     assert not loader_threads()
+
+
+def test_every_thread_prepares_a_batch_ahead(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    all_at_work, read_image = threading.Barrier(8, timeout=60), reading.read_image
+
+    def wait_for_all(path: Path) -> np.ndarray:
+        all_at_work.wait()
+        return read_image(path)
+
+    monkeypatch.setattr(reading, "read_image", wait_for_all)
+    batches = make_loader(samples[:8], batch_size=1, num_threads=8).batches(0)
+    assert next(batches).images.shape[0] == 1
+    batches.close()  # type: ignore[attr-defined]  # a generator
 
 
 def test_closing_prepares_no_further_batches(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
