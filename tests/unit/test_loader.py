@@ -186,6 +186,37 @@ def test_full_cache_keeps_what_it_has_and_decodes_the_rest_again(
     assert len(reads) == 10 + 6
 
 
+@pytest.mark.parametrize(
+    ("files", "processes", "num_kept"),
+    [
+        ({"v2": "{limit}\n"}, 1, 6),
+        ({"v2": "{limit}\n"}, 3, 2),
+        ({"v1": "{limit}\n"}, 2, 3),
+        ({"v2": "max\n", "v1": "9223372036854771712\n"}, 2, 10),
+        ({}, 1, 10),
+    ],
+    ids=["alone", "three-processes", "version-1", "no-limit", "no-container"],
+)
+def test_processes_of_a_container_share_a_third_of_its_memory(
+    samples: list[Sample],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    files: dict[str, str],
+    processes: int,
+    num_kept: int,
+) -> None:
+    monkeypatch.setattr(loader_module, "CGROUP_MEMORY_LIMITS", (tmp_path / "v2", tmp_path / "v1"))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    for name, content in files.items():
+        (tmp_path / name).write_text(content.format(limit=3 * 6 * 40 * 48 * 3), encoding="ascii")
+    reads = count_reads(monkeypatch)
+    loader = make_loader(samples, batch_size=10)
+    for epoch in range(2):
+        list(loader.batches(epoch))
+    assert len(reads) == 10 + 10 - num_kept
+
+
 def test_large_photographs_are_shrunk_and_their_faces_with_them(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", np.zeros((100, 640, 3), np.uint8))
     boxes_xywh = np.asarray([[320, 50, 100, 40]], np.float32)
