@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiers import slow
 from torch import nn
 
@@ -19,7 +20,7 @@ from featherface import parallel
 from featherface.config import Config, dump_config
 from featherface.data.synthetic import synthesize_dataset
 from featherface.errors import FeatherFaceError
-from featherface.inference.weights import read_tensors, save_weights
+from featherface.inference.weights import save_weights
 from featherface.launching import become_processes
 from featherface.models.build import build_model
 from featherface.parallel import (
@@ -120,7 +121,7 @@ def test_two_processes_end_with_the_weights_of_one(scenes: Path, tmp_path: Path,
     epochs, losses = zip(*(line.split() for line in printed), strict=True)
     assert epochs == ("2", "2")
     assert float(losses[1]) == pytest.approx(float(losses[0]), rel=1e-7)
-    expected, got = read_tensors(alone), read_tensors(together)
+    expected, got = load_file(alone), load_file(together)
     assert expected.keys() == got.keys()
     for name, tensor in expected.items():
         difference = float((got[name] - tensor).abs().max())
