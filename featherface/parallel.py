@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -122,7 +123,8 @@ def with_mean_gradients(module: nn.Module) -> DistributedDataParallel:
     take_buffers_of_first(module)  # before 2.13 torch shares them at every step or never
     known = inspect.signature(DistributedDataParallel).parameters
     sharing = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    return DistributedDataParallel(module, **{sharing: False})
+    options: dict[str, Any] = {sharing: False}
+    return DistributedDataParallel(module, **options)
 
 
 class BatchNormOverProcesses(nn.BatchNorm2d):
