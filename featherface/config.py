@@ -131,7 +131,7 @@ class TrainConfig(Section):
     """Of each process."""
     num_processes: Count = 1
     """On this machine, each with a part of every batch: one for each GPU, or for each core of a CPU, with one
-    thread then."""
+    thread then. On a machine with GPUs there are no more than those."""
     sync_batch_norm: bool = True
     """Several processes normalize by the statistics of the whole batch, and end where one would; false: each
     by those of its part, which on a CPU is much faster."""

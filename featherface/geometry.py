@@ -25,22 +25,12 @@ def box_iou(a_xyxy: Float[Tensor, "N 4"], b_xyxy: Float[Tensor, "M 4"]) -> Float
 
     A box of zero area overlaps nothing, itself included: 0, never NaN. An inverted box counts as empty.
     """
-    return pairwise_iou(a_xyxy, b_xyxy)
-
-
-def pairwise_iou(
-    a_xyxy: Float[Tensor, "*#batch P 4"], b_xyxy: Float[Tensor, "*#batch G 4"]
-) -> Float[Tensor, "... P G"]:
-    """Intersection over union like `box_iou`, over any leading batch dimensions that broadcast.
-
-    Works as (B, P, 4) x (B, G, 4), as (P, 4) x (B, G, 4), and without a batch; P or G may be 0.
-    """
-    a, b = a_xyxy.unsqueeze(-2), b_xyxy.unsqueeze(-3)  # (..., P, 1, 4), (..., 1, G, 4)
+    a, b = a_xyxy[:, None], b_xyxy[None]  # (N, 1, 4), (1, M, 4)
     low = a[..., :2].maximum(b[..., :2])
     high = a[..., 2:].minimum(b[..., 2:])
     sides = (high - low).clamp(min=0)
-    intersection = sides[..., 0] * sides[..., 1]  # (..., P, G)
-    union = box_area(a_xyxy).unsqueeze(-1) + box_area(b_xyxy).unsqueeze(-2) - intersection
+    intersection = sides[..., 0] * sides[..., 1]  # (N, M)
+    union = box_area(a_xyxy)[:, None] + box_area(b_xyxy) - intersection
     # The floor acts only where the union is zero, and there the intersection is zero as well. The ceiling is
     # for rounding: a union is a difference of sums, and may fall a bit below the intersection.
     return (intersection / union.clamp(min=_tiny(union))).clamp(max=1)

@@ -160,13 +160,12 @@ def input_hw(source_hw: tuple[int, int], size_px: int | None) -> tuple[int, int]
     return _padded(height), _padded(width)
 
 
-def letterbox(image: RgbImage, size_px: int | None = None, *, square: bool = False) -> Letterboxed:
+def letterbox(image: RgbImage, size_px: int | None = None) -> Letterboxed:
     """Scale an image and pad it to sides that the network accepts, without changing its aspect.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         size_px: the longer side after scaling, before padding; None keeps the original size.
-        square: pad to a square with the longer side, so that images of all shapes fit into one batch.
     """
     if size_px is not None and size_px < 1:
         raise ValueError(f"size_px must be at least 1, got {size_px}")
@@ -174,8 +173,6 @@ def letterbox(image: RgbImage, size_px: int | None = None, *, square: bool = Fal
     resized, scale_xy = (image, (1.0, 1.0)) if size_px is None else resize_long_side(image, size_px)
     height, width = resized.shape[:2]
     padded_height, padded_width = input_hw(source_hw, size_px)
-    if square:
-        padded_height = padded_width = max(padded_height, padded_width)
     right, bottom = padded_width - width, padded_height - height
     if right or bottom:
         bordered = cv2.copyMakeBorder(resized, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=MEAN_RGB)

@@ -1,15 +1,18 @@
 """`torchrun`, which starts the processes of one training; what they do together is in `parallel`.
 
-Nothing here imports torch: most stages need none, and it takes seconds.
+torch is imported only where several processes are asked for: most stages need none, and it takes seconds.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from featherface.child_process import module_command
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def launched_rank() -> int:
@@ -20,11 +23,32 @@ def launched_rank() -> int:
 def become_processes(number: int, arguments: Sequence[str]) -> None:
     """Go on as `torchrun` with that many processes of `python -m featherface ARGUMENTS`; does not return.
 
-    Processes that `torchrun` started already stay what they are.
+    Processes that `torchrun` started already stay what they are, and so does one that would be alone: on a
+    machine with GPUs there is one process for each at most.
     """
-    if "RANK" in os.environ:
+    if number == 1 or "RANK" in os.environ:
+        return
+    number = _processes_that_fit(number)
+    if number == 1:
         return
     # torchrun would set it too, and say so at length; the training sets its own number of threads anyway.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     options = ["--standalone", f"--nproc-per-node={number}", "-m", "featherface", *arguments]
     os.execv(sys.executable, module_command("torch.distributed.run", *options))  # noqa: S606 - our own interpreter
+
+
+def _processes_that_fit(number: int) -> int:
+    """That number, or the number of GPUs where there are fewer; CPUs take any number."""
+    import torch
+
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not 0 < num_gpus < number:
+        return number
+    _LOGGER.warning(
+        "num_processes is %d, this machine has %d GPU%s: training in %s",
+        number,
+        num_gpus,
+        "" if num_gpus == 1 else "s",
+        "one process with whole batches" if num_gpus == 1 else f"{num_gpus} processes",
+    )
+    return num_gpus

@@ -7,16 +7,20 @@ process nothing happens.
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from featherface.child_process import end_with_parent
+from featherface.errors import FeatherFaceError
 
 
 def rank() -> int:
@@ -29,11 +33,26 @@ def num_processes() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def num_local_processes() -> int:
+    """How many of them are on this machine; 1 without `torchrun`."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def training_device() -> torch.device:
-    """Where this process trains: its own GPU if there is one, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
+    """Where this process trains: its own GPU if the machine has any, else the CPU.
+
+    Raises:
+        FeatherFaceError: `torchrun` started more processes than there are GPUs.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    num_local, num_gpus = num_local_processes(), torch.cuda.device_count()
+    if num_local > num_gpus:
+        raise FeatherFaceError(
+            f"torchrun started {num_local} processes here, this machine has {num_gpus} GPU(s): each process "
+            f"needs its own, so start it with --nproc-per-node {num_gpus}"
+        )
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 @contextmanager
@@ -94,6 +113,18 @@ def take_buffers_of_first(module: nn.Module) -> None:
     if num_processes() > 1:
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)
+
+
+def with_mean_gradients(module: nn.Module) -> DistributedDataParallel:
+    """The module, whose gradients are the mean over all processes.
+
+    Buffers start as those of the first process; from then on each process has its own.
+    """
+    take_buffers_of_first(module)  # before 2.13 torch shares them at every step or never
+    known = inspect.signature(DistributedDataParallel).parameters
+    sharing = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {sharing: False}
+    return DistributedDataParallel(module, **options)
 
 
 class BatchNormOverProcesses(nn.BatchNorm2d):

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+MIRRORED_LANDMARKS = (1, 0, 2, 4, 3)
+"""In a mirror the left eye is the right one, and so are the corners of the mouth."""
+
 
 class HeadOutputs(NamedTuple):
     """What a detector says of every prior, before softmax and decoding.

@@ -21,7 +21,6 @@ from pipelines import dvc_commands
 logger = logging.getLogger(__name__)
 
 TEACHER_FILE = "featherface_v1.safetensors"
-IMPORTED_TEACHER = "inputs/teacher.safetensors"
 IMPORTED_STUDENT = "inputs/student.safetensors"
 _INITIAL_KEY = "distill.initial_weights"
 

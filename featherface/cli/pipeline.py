@@ -93,9 +93,7 @@ def run(
 
     end_with_named_parent()
     root = root.resolve()
-    number = num_processes_of(stage, root)
-    if number > 1:
-        become_processes(number, ["run", stage, "--root", str(root)])
+    become_processes(num_processes_of(stage, root), ["run", stage, "--root", str(root)])
     result = run_tracked(stage, root)
     if launched_rank() == 0:
         typer.echo(f"{stage}: {result.summary}")

@@ -26,12 +26,10 @@ from featherface.data.harder_views import (
 )
 from featherface.data.labeled import LabeledImage
 from featherface.imaging import MEAN_RGB, RgbImage
+from featherface.structures import MIRRORED_LANDMARKS
 
 if TYPE_CHECKING:
     from featherface.config import AugmentConfig
-
-MIRRORED_LANDMARKS = (1, 0, 2, 4, 3)
-"""In a mirror the left eye is the right one, and so are the corners of the mouth."""
 
 # A face that is no face to learn but of which this much is seen is no background either.
 _IGNORED_VISIBLE_FRACTION = 0.2

@@ -7,12 +7,14 @@ the GIL.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,11 +27,18 @@ from featherface.data.reading import read_photograph
 from featherface.data.widerface import Sample
 from featherface.errors import DataError
 from featherface.imaging import STRIDE_MULTIPLE, resize_long_side, to_network_input
+from featherface.parallel import num_local_processes
 from featherface.structures import Batch, Targets
 
 if TYPE_CHECKING:
     from featherface.config import AugmentConfig
     from featherface.imaging import RgbImage
+
+CGROUP_MEMORY_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Where a container reads how much memory it may have: version 2 of control groups, and version 1."""
 
 # Twice the view: the smallest crops are enlarged anyway, and decoded photographs of any size fit in memory.
 _CACHED_LONG_SIDE_FACTOR = 2
@@ -87,9 +96,9 @@ class TrainingLoader:
             part: (k, n) gives the k-th of n parts of every batch: what one of n processes trains on.
             read: decodes the photograph of a sample.
             num_threads: threads that prepare batches; the batches do not depend on it.
-            num_prefetched: batches that are prepared ahead.
+            num_prefetched: batches that are prepared ahead; as many as there are threads at least.
             cache_mib: memory for decoded photographs; what does not fit is decoded again in every epoch.
-                None: a third of what the machine has.
+                None: a third of what machine or container have, over the processes of `torchrun` in it.
 
         Raises:
             DataError: no samples.
@@ -108,9 +117,9 @@ class TrainingLoader:
         self._part = part
         self._decode = read
         self._num_threads = num_threads
-        self._num_prefetched = num_prefetched
+        self._num_prefetched = max(num_prefetched, num_threads)
         self._cache: dict[int, LabeledImage] = {}
-        self._cache_bytes_left = _third_of_memory() if cache_mib is None else int(cache_mib * 2**20)
+        self._cache_bytes_left = _share_of_memory() if cache_mib is None else int(cache_mib * 2**20)
         self._cache_lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -193,11 +202,15 @@ class TrainingLoader:
         return labeled
 
 
-def _third_of_memory() -> int:
+def _share_of_memory() -> int:
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
+        limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     except (AttributeError, OSError, ValueError):  # not a POSIX system
-        return 2**31
+        limits = [3 * 2**31]
+    for path in CGROUP_MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no such control group; the word max: no limit
+            limits.append(int(path.read_text(encoding="ascii")))
+    return min(limits) // 3 // num_local_processes()
 
 
 def collate(views: Sequence[LabeledImage], names: Sequence[str]) -> Batch:

@@ -32,6 +32,9 @@ ATTRIBUTE_MAXIMA = (2, 1, 1, 1, 2, 1)
 _NUM_OFFICIAL = 4 + len(ATTRIBUTES)
 _NUM_WITH_LANDMARKS = _NUM_OFFICIAL + 10
 _UNKNOWN = -1.0
+_MAX_COUNT_DIGITS = 9
+# No picture is so large, and areas and sums of such numbers still fit into float32.
+_MAX_COORDINATE = 1e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +215,7 @@ def _check_name(lines: _Lines, number: int, name: str) -> None:
 
 def _parse_faces(lines: _Lines, name: str) -> Annotation:
     number, count_text = lines.take(f"the number of faces of {name}")
-    if not (count_text.isascii() and count_text.isdecimal()):
+    if not (count_text.isascii() and count_text.isdecimal() and len(count_text) <= _MAX_COUNT_DIGITS):
         raise lines.error(number, f"the number of faces of {name}", count_text)
     num_faces = int(count_text)
     rows = [_parse_face(lines, f"face {face + 1} of {num_faces} of {name}") for face in range(num_faces)]
@@ -239,7 +242,8 @@ def _parse_face(lines: _Lines, what: str) -> list[float]:
         values = [float(word) for word in line.split()]
     except ValueError:
         raise lines.error(number, expected, line) from None
-    if len(values) not in (_NUM_OFFICIAL, _NUM_WITH_LANDMARKS) or not np.isfinite(values).all():
+    are_usable = all(abs(value) <= _MAX_COORDINATE for value in values)  # not where one is no number
+    if len(values) not in (_NUM_OFFICIAL, _NUM_WITH_LANDMARKS) or not are_usable:
         raise lines.error(number, expected, line)
     if any(not flag.is_integer() or abs(flag) > 127 for flag in values[4:_NUM_OFFICIAL]):
         raise lines.error(number, f"{what}: whole numbers for {' '.join(ATTRIBUTES)}", line)

@@ -5,7 +5,7 @@ Nothing here runs a network, and no gradient reaches the teacher: its tensors ar
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -146,13 +146,9 @@ def feature_loss(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor])
     return torch.stack(losses).mean()
 
 
-def temperature_at(
-    progress: float, *, start: float, end: float, shape: Literal["linear", "cosine"] = "cosine"
-) -> float:
-    """Temperature after a share `progress` in [0, 1] of the training: soft at first, sharp at the end."""
-    done = min(max(progress, 0.0), 1.0)
-    if shape == "cosine":
-        done = (1 - math.cos(math.pi * done)) / 2
+def temperature_at(progress: float, *, start: float, end: float) -> float:
+    """Temperature after a share `progress` in [0, 1] of the training: on a cosine from soft to sharp."""
+    done = (1 - math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
     return start + (end - start) * done
 
 

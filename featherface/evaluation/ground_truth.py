@@ -43,23 +43,6 @@ class WiderGroundTruth:
     total_images: int
     """Images of the complete set; more than `len(names)` once restricted."""
 
-    @property
-    def is_restricted(self) -> bool:
-        """Whether images of the complete set were left out."""
-        return len(self.names) < self.total_images
-
-    def boxes_of(self, name: str) -> npt.NDArray[np.float64]:
-        """(n, 4) xywh boxes of every annotated face of one image.
-
-        Raises:
-            DataError: there is no image of that name.
-        """
-        try:
-            image_idx = self.names.index(name)
-        except ValueError:
-            raise DataError(f"no image '{name}' among the {len(self.names)} of the ground truth") from None
-        return self.boxes_xywh[self.offsets[image_idx] : self.offsets[image_idx + 1]]
-
 
 def image_key(path: str) -> str:
     """The name `<event>/<image>` under which the benchmark knows an image file.

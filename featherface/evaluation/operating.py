@@ -53,8 +53,8 @@ def operating_points(
     low, high = min(0.0, scores.min(initial=0.0)), max(1.0, scores.max(initial=1.0))
     share = np.arange(STEPS + 1) / STEPS
     thresholds = low * (1 - share) + high * share  # never their difference: of wild scores it is infinite
-    num_right = _count_at_least(thresholds, scores[is_right])
-    num_shown = _count_at_least(thresholds, scores)
+    num_right = count_at_least(thresholds, scores[is_right])
+    num_shown = count_at_least(thresholds, scores)
     precision = np.divide(num_right, num_shown, out=np.ones(STEPS + 1), where=num_shown > 0)
     recall = num_right / max(num_faces, 1)
     f1 = 2 * num_right / np.maximum(num_shown + num_faces, 1)
@@ -75,6 +75,6 @@ def few_false(points: Sequence[OperatingPoint], limit: float = FEW_FALSE_PER_IMA
     return max(allowed, key=lambda point: (point.recall, point.threshold), default=None)
 
 
-def _count_at_least(thresholds: FloatArray, scores: FloatArray) -> FloatArray:
+def count_at_least(thresholds: FloatArray, scores: FloatArray) -> FloatArray:
     """(T,): how many scores reach each threshold."""
     return (len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")).astype(np.float64)

@@ -23,7 +23,7 @@ from featherface.errors import OptionError
 from featherface.imaging import RgbImage, resize_long_side
 from featherface.inference.overlap import box_iou
 from featherface.inference.postprocess import non_maximum_suppression
-from featherface.structures import Detections
+from featherface.structures import MIRRORED_LANDMARKS, Detections
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 MAX_SCALE = 8.0
-# The left eye of a mirrored face is the right one: eyes, nose, corners of the mouth.
-_MIRRORED_LANDMARKS = (1, 0, 2, 4, 3)
 _TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -141,7 +139,7 @@ def _weighted_mean(
 
 
 def _mirrored(found: Detections, width_px: int) -> Detections:
-    boxes, landmarks = found.boxes_xyxy.copy(), found.landmarks_xy[:, _MIRRORED_LANDMARKS].copy()
+    boxes, landmarks = found.boxes_xyxy.copy(), found.landmarks_xy[:, MIRRORED_LANDMARKS].copy()
     boxes[:, [0, 2]] = width_px - boxes[:, [2, 0]]
     landmarks[..., 0] = width_px - landmarks[..., 0]
     return Detections(boxes, found.scores, landmarks)

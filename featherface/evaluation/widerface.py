@@ -34,6 +34,7 @@ from featherface.evaluation.ground_truth import (
     load_ground_truth,
     restrict,
 )
+from featherface.evaluation.operating import count_at_least
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -323,8 +324,8 @@ def _corners(boxes_xywh: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def _curve(face_scores: FloatArray, judged_scores: FloatArray) -> PrecisionRecall:
     """Precision and recall from the best score of each counted face and the scores of judged detections."""
-    num_found = _count_at_least(THRESHOLDS, face_scores)
-    num_judged = _count_at_least(THRESHOLDS, judged_scores)
+    num_found = count_at_least(THRESHOLDS, face_scores)
+    num_judged = count_at_least(THRESHOLDS, judged_scores)
     precision = np.divide(num_found, num_judged, out=np.ones(NUM_THRESHOLDS), where=num_judged > 0)
     recall = num_found / max(len(face_scores), 1)
     return PrecisionRecall(
@@ -334,11 +335,6 @@ def _curve(face_scores: FloatArray, judged_scores: FloatArray) -> PrecisionRecal
         average_precision=_area(recall, precision),
         num_faces=len(face_scores),
     )
-
-
-def _count_at_least(thresholds: FloatArray, scores: FloatArray) -> FloatArray:
-    """(T,): how many scores reach each threshold."""
-    return (len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")).astype(np.float64)
 
 
 def _area(recall: FloatArray, precision: FloatArray) -> float:

@@ -58,7 +58,7 @@ class OnnxBackend:
 
     Args:
         model: path of an .onnx file, or its bytes.
-        device: `auto` takes CUDA where this ONNX Runtime has it.
+        device: `auto` takes CUDA where this ONNX Runtime can start it.
         num_threads: None lets ONNX Runtime use every core.
 
     Raises:
@@ -76,6 +76,12 @@ class OnnxBackend:
         )
         _check_interface(self._session, self.name)
         self._on_cuda = "CUDAExecutionProvider" in self._session.get_providers()
+        if device == "cuda" and not self._on_cuda:
+            # ONNX Runtime goes on without a provider that does not start.
+            raise OptionError(
+                "device 'cuda': ONNX Runtime cannot start CUDA here; see if `nvidia-smi` shows a GPU and "
+                "CUDA and cuDNN are of the versions that this onnxruntime-gpu needs, or use device='cpu'"
+            )
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.info = ModelInfo.from_metadata(metadata, source=self.name)
 

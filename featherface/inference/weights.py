@@ -123,15 +123,6 @@ def load_public_v1(path: Path | str) -> FeatherFace:
     return _build_public_v1(tensors, str(path))
 
 
-def read_tensors(path: Path | str) -> dict[str, Tensor]:
-    """Every tensor of a safetensors file, by its name in the file.
-
-    Raises:
-        ModelError: the file is missing or broken.
-    """
-    return _read(Path(path))[0]
-
-
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """The tensors, and what `save_weights` wrote beside them: None where another program made the file."""
     from safetensors import SafetensorError, safe_open

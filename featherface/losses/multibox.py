@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from featherface.geometry import encode_landmarks
 from featherface.losses.boxes import BOX_DISTANCES, predicted_iou
 from featherface.losses.classification import focal_loss, hard_negative_loss, quality_focal_loss
-from featherface.losses.matching import FACE, Matches, match_priors
+from featherface.losses.matching import FACE, Matches
 from featherface.parallel import sum_over_processes
 from featherface.shapes import Float
 from featherface.structures import HeadOutputs, Targets
@@ -35,14 +35,12 @@ def multibox_loss(
     outputs: HeadOutputs,
     priors_cxcywh: Float[Tensor, "P 4"],
     targets: Targets,
+    matches: Matches,
     *,
-    match_iou_threshold: float = 0.35,
-    min_priors_per_face: int = 1,
     negatives_per_positive: float = 7.0,
     min_negatives: int = 16,
     cls: str = "hard_negatives",
     box: str = "smooth_l1",
-    matches: Matches | None = None,
 ) -> MultiboxLosses:
     """Loss of a batch; all parts and their gradients are finite for finite outputs, also without any face.
 
@@ -50,13 +48,11 @@ def multibox_loss(
         outputs: what the network says of B x P priors.
         priors_cxcywh: in input pixels, in the order of the outputs.
         targets: ground truth in input pixels.
-        match_iou_threshold: see `match_priors`; not used if `matches` is given, like the next.
-        min_priors_per_face: see there.
+        matches: of priors and targets, from `match_priors`.
         negatives_per_positive: see `classification.hard_negative_loss`, like the next.
         min_negatives: see there.
         cls: one of `CLS_LOSSES`, see `classification`.
         box: one of `boxes.BOX_DISTANCES`.
-        matches: from `match_priors`, where somebody needs them as well.
 
     Raises:
         ValueError: outputs and priors differ in number, or there is no such loss.
@@ -68,13 +64,6 @@ def multibox_loss(
         raise ValueError(
             f"the network speaks of {outputs.cls_logits.shape[1]} priors, got {priors_cxcywh.shape[0]}: "
             "make the priors for the size of these images"
-        )
-    if matches is None:
-        matches = match_priors(
-            priors_cxcywh,
-            targets,
-            match_iou_threshold=match_iou_threshold,
-            min_priors_per_face=min_priors_per_face,
         )
     is_positive = matches.labels == FACE
     image_idx, prior_idx = is_positive.nonzero(as_tuple=True)

@@ -96,7 +96,7 @@ def task_losses(
         outputs,
         _priors_of(model, batch),
         batch.targets,
-        matches=matches or task_matches(model, batch, settings),
+        matches or task_matches(model, batch, settings),
         negatives_per_positive=settings.negatives_per_positive,
         cls=settings.cls,
         box=settings.box,

@@ -6,16 +6,13 @@ order, until the store answers again or the run ends. Runs are started and ended
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
@@ -23,9 +20,6 @@ from mlflow.exceptions import MlflowException
 
 from featherface.tracking.connection import shown
 from featherface.tracking.tracker import flatten_params
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 
@@ -116,16 +110,6 @@ class MlflowTracker:
         else:
             self._deliver(str(path), lambda: self._client.log_artifact(self._run_id, str(path), folder))
 
-    def log_text(self, text: str, name: str) -> None:
-        """Keep a text as the artifact `name`."""
-        self._log_bytes(text.encode(), name)
-
-    def log_figure(self, figure: Figure, name: str) -> None:
-        """Keep a plot as the artifact `name`, drawn now: the caller may close it."""
-        image = io.BytesIO()
-        figure.savefig(image, format=PurePosixPath(name).suffix.lstrip(".") or "png", bbox_inches="tight")
-        self._log_bytes(image.getvalue(), name)
-
     def log_dataset(self, name: str, digest: str, source: str) -> None:
         """Note which version of which data the run read.
 
@@ -140,14 +124,11 @@ class MlflowTracker:
         inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
         self._deliver(f"dataset {name}", lambda: self._client.log_inputs(self._run_id, inputs))
 
-    def flush(self) -> None:
-        """Deliver all that waits, if the store takes it."""
-        self._failed_at_s = None if self._failed_at_s is None else float("-inf")
-        self._drain()
-
     def close(self) -> None:
         """Deliver what still waits; what the store does not take now is lost, and an error says how much."""
-        self.flush()
+        # Once more, however short ago the store failed.
+        self._failed_at_s = None if self._failed_at_s is None else float("-inf")
+        self._drain()
         if self.num_waiting:
             logger.error(
                 "run %s: %d notes never reached %s",
@@ -155,18 +136,6 @@ class MlflowTracker:
                 self.num_waiting,
                 shown(self._client.tracking_uri),
             )
-
-    def _log_bytes(self, content: bytes, name: str) -> None:
-        path = PurePosixPath(name)
-        folder = None if path.parent == PurePosixPath() else str(path.parent)
-
-        def upload() -> None:
-            with tempfile.TemporaryDirectory() as scratch:
-                file = Path(scratch) / path.name
-                file.write_bytes(content)
-                self._client.log_artifact(self._run_id, str(file), folder)
-
-        self._deliver(name, upload)
 
     def _deliver(self, what: str, action: Callable[[], object]) -> None:
         self._notes.append((what, action))

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from typing import Protocol
 
 
 class Tracker(Protocol):
@@ -35,14 +32,6 @@ class Tracker(Protocol):
         """Keep a copy of a file or folder, below `folder` of the run's artifacts."""
         ...
 
-    def log_text(self, text: str, name: str) -> None:
-        """Keep a text as the artifact `name`, for instance `report/summary.md`."""
-        ...
-
-    def log_figure(self, figure: Figure, name: str) -> None:
-        """Keep a plot as the artifact `name`; its suffix chooses the format."""
-        ...
-
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Note facts about the run that are neither settings nor numbers."""
         ...
@@ -55,10 +44,6 @@ class Tracker(Protocol):
             digest: version, at most 36 characters: what DVC calls the md5 of a folder.
             source: where it comes from, a path or an address.
         """
-        ...
-
-    def flush(self) -> None:
-        """Deliver what is still waiting."""
         ...
 
 
@@ -82,20 +67,11 @@ class NullTracker:
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Forget it."""
 
-    def log_text(self, text: str, name: str) -> None:
-        """Forget it."""
-
-    def log_figure(self, figure: Figure, name: str) -> None:
-        """Forget it."""
-
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Forget them."""
 
     def log_dataset(self, name: str, digest: str, source: str) -> None:
         """Forget it."""
-
-    def flush(self) -> None:
-        """Nothing waits."""
 
 
 def flatten_params(params: Mapping[str, object]) -> dict[str, str]:

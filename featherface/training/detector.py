@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -13,7 +14,13 @@ from featherface.data.loader import TrainingLoader
 from featherface.data.reading import read_photograph
 from featherface.data.widerface import Sample
 from featherface.models.detector import FeatherFace
-from featherface.parallel import joined_processes, num_processes, rank, share_batch_norms
+from featherface.parallel import (
+    joined_processes,
+    num_local_processes,
+    num_processes,
+    rank,
+    share_batch_norms,
+)
 from featherface.training.loop import EpochReport, FitResult, StepLoss, StepReport, fit
 from featherface.training.memory import keep_freed_memory
 from featherface.training.state import Checkpointing, Recipe
@@ -22,6 +29,8 @@ if TYPE_CHECKING:
     from featherface.config import TrainConfig
     from featherface.imaging import RgbImage
     from featherface.structures import Batch
+
+_MAX_LOADER_THREADS = 16
 
 
 def fit_detector(
@@ -60,11 +69,19 @@ def fit_detector(
     """
     torch.set_num_threads(train.num_threads)
     keep_freed_memory()
-    with joined_processes(next(model.parameters()).device):
+    device = next(model.parameters()).device
+    with joined_processes(device):
         if num_processes() > 1 and train.sync_batch_norm:
             share_batch_norms(model)
         part = (rank(), num_processes())
-        loader = _loader(samples, train=train, min_face_px=min_face_px, read=read, part=part)
+        loader = _loader(
+            samples,
+            train=train,
+            min_face_px=min_face_px,
+            read=read,
+            part=part,
+            num_threads=_num_loader_threads(device),
+        )
         recipe = Recipe(
             epochs=train.epochs,
             steps_per_epoch=len(loader),
@@ -103,6 +120,13 @@ def first_batches(
     return islice(loader.batches(0), count)
 
 
+def _num_loader_threads(device: torch.device) -> int:
+    """One beside a training on CPUs, which needs them itself; a GPU waits for one, and leaves all cores."""
+    if device.type == "cpu":
+        return 1
+    return max(1, min(_MAX_LOADER_THREADS, (os.cpu_count() or 1) // num_local_processes()))
+
+
 def _loader(
     samples: Sequence[Sample],
     *,
@@ -110,6 +134,7 @@ def _loader(
     min_face_px: float,
     read: Callable[[Sample], RgbImage],
     part: tuple[int, int],
+    num_threads: int = 1,
 ) -> TrainingLoader:
     return TrainingLoader(
         samples,
@@ -121,4 +146,5 @@ def _loader(
         view_scales=train.view_scales,
         part=part,
         read=read,
+        num_threads=num_threads,
     )

@@ -14,10 +14,9 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from featherface.errors import FeatherFaceError
-from featherface.parallel import num_processes, rank, take_buffers_of_first
+from featherface.parallel import num_processes, rank, take_buffers_of_first, with_mean_gradients
 from featherface.structures import Batch
 from featherface.training.checkpoint import RandomGenerator, save_checkpoint
 from featherface.training.optim import set_learning_rate
@@ -208,7 +207,7 @@ def _losses_of_all(step_loss: StepLoss, run: TrainingState) -> StepLoss:
     """The same losses, whose gradients are the mean over processes; each computes that of the whole batch."""
     if num_processes() == 1:
         return step_loss
-    losses: StepLoss = DistributedDataParallel(_StepLosses(run, step_loss), forward_sync_buffers=False)
+    losses: StepLoss = with_mean_gradients(_StepLosses(run, step_loss))
     return losses
 
 

@@ -72,17 +72,15 @@ def build_optimizer(
     name: OptimizerName = "adamw",
     lr: float,
     weight_decay: float,
-    momentum: float = 0.9,
 ) -> torch.optim.Optimizer:
     """Make the optimizer of all trainable parameters of the modules; norms and biases do not decay.
 
     Args:
         modules: a network, and what is trained beside it.
-        name: AdamW, or SGD with Nesterov momentum.
+        name: AdamW, or SGD with Nesterov momentum of 0.9.
         lr: set anew at each step by whoever has a schedule.
         weight_decay: of parameters with two or more dimensions. Norms, biases, fusion weights and gates are
             vectors: pulling them to zero would not regularize but rescale.
-        momentum: of SGD; AdamW keeps its own betas.
 
     Raises:
         ValueError: the name is unknown, or there is nothing to train.
@@ -100,7 +98,7 @@ def build_optimizer(
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=lr, fused=True)
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+        return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)
     raise ValueError(f"optimizer must be adamw or sgd, got {name!r}")
 
 

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from featherface.geometry import box_iou, decode_boxes
+from featherface.losses.matching import match_priors
 from featherface.losses.multibox import multibox_loss
 from featherface.models.build import build_model
 from featherface.models.priors import make_priors
@@ -44,7 +45,8 @@ def test_student_learns_four_images_by_heart() -> None:
     priors = torch.from_numpy(make_priors((SIDE_PX, SIDE_PX)).copy())
 
     def step_loss(batch: Batch, _progress: float) -> dict[str, Tensor]:
-        return multibox_loss(model(batch.images), priors, batch.targets)._asdict()
+        matches = match_priors(priors, batch.targets)
+        return multibox_loss(model(batch.images), priors, batch.targets, matches)._asdict()
 
     recipe = Recipe(epochs=1, steps_per_epoch=150, lr=3e-3, weight_decay=0.0, ema_decay=0.9)
     losses: list[float] = []

@@ -40,12 +40,12 @@ def measured() -> dict[str, float]:
     priors = torch.from_numpy(make_priors((SIDE_PX, SIDE_PX)).copy())
     targets = seeded_targets(generator)
     student, teacher = (seeded_outputs(generator, priors.shape[0]) for _ in range(2))
-    labels = match_priors(priors, targets).labels
-    task = multibox_loss(student, priors, targets)
+    matches = match_priors(priors, targets)
+    task = multibox_loss(student, priors, targets, matches)
     soft = distillation_loss(student, teacher, temperature=4.0)
     return {
-        "num_positives": int((labels == 1).sum()),
-        "num_ignored": int((labels == -1).sum()),
+        "num_positives": int((matches.labels == 1).sum()),
+        "num_ignored": int((matches.labels == -1).sum()),
         **{f"multibox_{name}": loss.item() for name, loss in task._asdict().items()},
         **{f"distillation_{name}": loss.item() for name, loss in soft._asdict().items()},
     }

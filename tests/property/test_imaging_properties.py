@@ -12,9 +12,9 @@ sides = st.integers(1, 400)
 
 
 @settings(max_examples=60, deadline=None)
-@given(height=sides, width=sides, size_px=st.one_of(st.none(), st.integers(1, 300)), square=st.booleans())
-def test_boxes_return_from_the_letterbox(height: int, width: int, size_px: int | None, square: bool) -> None:
-    boxed = letterbox(np.zeros((height, width, 3), np.uint8), size_px, square=square)
+@given(height=sides, width=sides, size_px=st.one_of(st.none(), st.integers(1, 300)))
+def test_boxes_return_from_the_letterbox(height: int, width: int, size_px: int | None) -> None:
+    boxed = letterbox(np.zeros((height, width, 3), np.uint8), size_px)
     source_xyxy = np.asarray([[0, 0, width, height], [0, 0, width / 3, height / 2]], np.float32)
     input_xyxy = source_xyxy * np.asarray(boxed.scale_xy * 2, np.float32)
     np.testing.assert_allclose(unletterbox_boxes(input_xyxy, boxed), source_xyxy, rtol=1e-5)
@@ -24,20 +24,17 @@ def test_boxes_return_from_the_letterbox(height: int, width: int, size_px: int |
 
 
 @settings(max_examples=60, deadline=None)
-@given(height=sides, width=sides, size_px=st.integers(1, 300), square=st.booleans())
+@given(height=sides, width=sides, size_px=st.integers(1, 300))
 def test_letterbox_is_a_multiple_of_32_with_less_than_32_padded(
-    height: int, width: int, size_px: int, square: bool
+    height: int, width: int, size_px: int
 ) -> None:
-    boxed = letterbox(np.zeros((height, width, 3), np.uint8), size_px, square=square)
+    boxed = letterbox(np.zeros((height, width, 3), np.uint8), size_px)
     padded_height, padded_width = boxed.image.shape[:2]
     right, bottom = boxed.pad_right_bottom_px
     assert padded_height % 32 == 0
     assert padded_width % 32 == 0
     assert max(padded_width - right, padded_height - bottom) == size_px
-    if square:
-        assert padded_height == padded_width
-    else:
-        assert max(right, bottom) < 32
+    assert max(right, bottom) < 32
 
 
 @settings(max_examples=20, deadline=None)

@@ -6,9 +6,11 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -217,6 +219,31 @@ def test_devices_that_are_not_there_are_refused(onnx_path: Path) -> None:
         OnnxBackend(onnx_path, device="tpu")
     with pytest.raises(OptionError, match="allowed are auto, cpu, cuda"):
         TorchBackend(TinyTorch(), device="mps")
+
+
+def test_onnx_without_cuda_is_refused(onnx_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(OptionError, match="has only CPUExecutionProvider; install onnxruntime-gpu"):
+        FaceDetector(onnx_path, device="cuda")
+
+
+def test_cuda_that_does_not_start_is_refused_where_it_was_asked_for(
+    onnx_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine without a driver: ONNX Runtime has CUDA, and makes a session without it."""
+    start, asked = ort.InferenceSession, []
+
+    def start_on_the_cpu(content: bytes, options: ort.SessionOptions, providers: list[str]) -> Any:
+        asked.append(providers[0])
+        return start(content, options, providers=["CPUExecutionProvider"])
+
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: names)
+    monkeypatch.setattr(ort, "InferenceSession", start_on_the_cpu)
+    with pytest.raises(OptionError, match=r"cannot start CUDA here; see if `nvidia-smi`.*device='cpu'"):
+        FaceDetector(onnx_path, device="cuda")
+    FaceDetector(onnx_path, device="auto")(np.zeros((32, 32, 3), np.uint8))
+    assert asked == ["CUDAExecutionProvider", "CUDAExecutionProvider"]
 
 
 def test_without_shipped_weights_the_message_says_how_to_make_some(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from featherface.geometry import encode_boxes
 from featherface.losses.boxes import BOX_DISTANCES, eiou_distance, giou_distance, predicted_iou
 from featherface.losses.classification import focal_loss, hard_negative_loss, quality_focal_loss
+from featherface.losses.matching import match_priors
 from featherface.losses.multibox import CLS_LOSSES, multibox_loss
 from featherface.structures import HeadOutputs, Targets
 
@@ -107,7 +108,7 @@ def test_every_pair_of_losses_trains_with_and_without_faces(cls: str, box: str) 
     for num_faces in (1, 0):
         no, yes = torch.zeros(2, num_faces, dtype=torch.bool), torch.ones(2, num_faces, dtype=torch.bool)
         targets = Targets(FACES[:1].repeat(2, num_faces, 1), torch.zeros(2, num_faces, 5, 2), no, yes, no)
-        losses = multibox_loss(outputs, PRIORS, targets, cls=cls, box=box)
+        losses = multibox_loss(outputs, PRIORS, targets, match_priors(PRIORS, targets), cls=cls, box=box)
         gradients = torch.autograd.grad(sum(losses, torch.zeros(())), outputs)
         assert all(torch.isfinite(gradient).all() for gradient in gradients)
         assert (losses.box > 0) == bool(num_faces)

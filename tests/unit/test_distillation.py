@@ -204,18 +204,13 @@ def test_adapters_change_channels_where_they_differ_and_nothing_else() -> None:
         FeatureAdapters((4,), (4, 5))
 
 
-@pytest.mark.parametrize("shape", ["linear", "cosine"])
-def test_temperature_goes_from_start_to_end_and_stays_between(shape: str) -> None:
-    temperatures = [
-        temperature_at(step / 10, start=6.0, end=1.0, shape=shape)  # type: ignore[arg-type]
-        for step in range(-2, 13)
-    ]
+def test_temperature_goes_from_start_to_end_and_stays_between() -> None:
+    temperatures = [temperature_at(step / 10, start=6.0, end=1.0) for step in range(-2, 13)]
     assert temperatures[:3] == [6.0, 6.0, 6.0]
     assert temperatures[-3:] == pytest.approx([1.0, 1.0, 1.0])
     assert temperatures[7] == pytest.approx(3.5)
     assert all(a >= b for a, b in itertools.pairwise(temperatures))
-    quarter = temperature_at(0.25, start=6.0, end=1.0, shape=shape)  # type: ignore[arg-type]
-    assert quarter == pytest.approx(4.75 if shape == "linear" else 1 + 5 * (2 + math.sqrt(2)) / 4)
+    assert temperature_at(0.25, start=6.0, end=1.0) == pytest.approx(1 + 5 * (2 + math.sqrt(2)) / 4)
 
 
 class TinyDetector(nn.Module):

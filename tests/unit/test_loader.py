@@ -125,11 +125,14 @@ def test_resumed_epoch_equals_the_rest_of_the_whole_one_bit_for_bit(samples: lis
         assert_equal(expected, got)
 
 
-@pytest.mark.parametrize("changes", [{"num_threads": 3}, {"num_prefetched": 1}, {"cache_mib": 0}])
+@pytest.mark.parametrize(
+    "changes", [{"num_threads": 3}, {"num_threads": 16}, {"num_prefetched": 1}, {"cache_mib": 0}]
+)
 def test_batches_do_not_depend_on_threads_prefetching_or_cache(
     samples: list[Sample], changes: dict[str, float]
 ) -> None:
-    expected, changed = make_loader(samples), make_loader(samples, **changes)
+    options = {"augment_config": AugmentConfig(mix_probability=0.5), "view_scales": (1.0, 2.0)}
+    expected, changed = make_loader(samples, **options), make_loader(samples, **options, **changes)
     for epoch in (0, 1):
         for one, other in zip(expected.batches(epoch), changed.batches(epoch), strict=True):
             assert_equal(one, other)
@@ -183,6 +186,37 @@ def test_full_cache_keeps_what_it_has_and_decodes_the_rest_again(
     assert len(reads) == 10 + 6
 
 
+@pytest.mark.parametrize(
+    ("files", "processes", "num_kept"),
+    [
+        ({"v2": "{limit}\n"}, 1, 6),
+        ({"v2": "{limit}\n"}, 3, 2),
+        ({"v1": "{limit}\n"}, 2, 3),
+        ({"v2": "max\n", "v1": "9223372036854771712\n"}, 2, 10),
+        ({}, 1, 10),
+    ],
+    ids=["alone", "three-processes", "version-1", "no-limit", "no-container"],
+)
+def test_processes_of_a_container_share_a_third_of_its_memory(
+    samples: list[Sample],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    files: dict[str, str],
+    processes: int,
+    num_kept: int,
+) -> None:
+    monkeypatch.setattr(loader_module, "CGROUP_MEMORY_LIMITS", (tmp_path / "v2", tmp_path / "v1"))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    for name, content in files.items():
+        (tmp_path / name).write_text(content.format(limit=3 * 6 * 40 * 48 * 3), encoding="ascii")
+    reads = count_reads(monkeypatch)
+    loader = make_loader(samples, batch_size=10)
+    for epoch in range(2):
+        list(loader.batches(epoch))
+    assert len(reads) == 10 + 10 - num_kept
+
+
 def test_large_photographs_are_shrunk_and_their_faces_with_them(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", np.zeros((100, 640, 3), np.uint8))
     boxes_xywh = np.asarray([[320, 50, 100, 40]], np.float32)
@@ -220,6 +254,19 @@ def test_closing_stops_the_threads(samples: list[Sample]) -> None:
     assert loader_threads()
     batches.close()  # type: ignore[attr-defined]  # a generator
     assert not loader_threads()
+
+
+def test_every_thread_prepares_a_batch_ahead(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    all_at_work, read_image = threading.Barrier(8, timeout=60), reading.read_image
+
+    def wait_for_all(path: Path) -> np.ndarray:
+        all_at_work.wait()
+        return read_image(path)
+
+    monkeypatch.setattr(reading, "read_image", wait_for_all)
+    batches = make_loader(samples[:8], batch_size=1, num_threads=8).batches(0)
+    assert next(batches).images.shape[0] == 1
+    batches.close()  # type: ignore[attr-defined]  # a generator
 
 
 def test_closing_prepares_no_further_batches(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The multibox loss, against numbers worked out by hand and against autograd."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -44,12 +45,24 @@ def random_outputs(batch: int, *, seed: int = 0, dtype: torch.dtype = torch.floa
     )
 
 
+def loss_of(
+    outputs: HeadOutputs,
+    priors: Tensor,
+    targets: Targets,
+    *,
+    match_iou_threshold: float = 0.35,
+    **options: Any,
+) -> MultiboxLosses:
+    matches = match_priors(priors, targets, match_iou_threshold=match_iou_threshold)
+    return multibox_loss(outputs, priors, targets, matches, **options)
+
+
 def gradients(losses: MultiboxLosses, outputs: HeadOutputs) -> tuple[Tensor, ...]:
     return torch.autograd.grad(sum(losses, torch.zeros(())), outputs)
 
 
 def test_undecided_network_pays_log_two_for_the_positive_and_each_negative() -> None:
-    losses = multibox_loss(
+    losses = loss_of(
         zero_outputs(), PRIORS, make_targets([[[0, 0, 10, 10]]]), negatives_per_positive=2.0, min_negatives=1
     )
     assert losses.cls.item() == pytest.approx(3 * math.log(2))
@@ -58,7 +71,7 @@ def test_undecided_network_pays_log_two_for_the_positive_and_each_negative() -> 
 def test_classification_is_the_cross_entropy_of_positives_and_all_negatives() -> None:
     outputs = random_outputs(2)
     targets = make_targets([[[0, 0, 10, 10]], [[20, 0, 30, 10]]])
-    losses = multibox_loss(outputs, PRIORS, targets, negatives_per_positive=3.0)
+    losses = loss_of(outputs, PRIORS, targets, negatives_per_positive=3.0)
     labels = torch.tensor([[1, 0, 0, 0], [0, 0, 1, 0]])
     expected = F.cross_entropy(outputs.cls_logits.flatten(0, 1), labels.flatten(), reduction="sum") / 2
     torch.testing.assert_close(losses.cls, expected)
@@ -68,7 +81,7 @@ def test_only_the_hardest_negatives_count() -> None:
     outputs = zero_outputs()
     with torch.no_grad():
         outputs.cls_logits[0, :, 1] = torch.tensor([0.0, 1.0, 3.0, 2.0])
-    losses = multibox_loss(
+    losses = loss_of(
         outputs, PRIORS, make_targets([[[0, 0, 10, 10]]]), negatives_per_positive=2.0, min_negatives=1
     )
     expected = math.log(2) + math.log1p(math.exp(3)) + math.log1p(math.exp(2))
@@ -79,16 +92,16 @@ def test_only_the_hardest_negatives_count() -> None:
 
 def test_box_loss_is_smooth_l1_of_the_encoded_box() -> None:
     # Shifted by 2 px: 0.2 of the prior over 0.1 is 2, beyond the bend: 2 - 0.5. Others are exact.
-    losses = multibox_loss(zero_outputs(), PRIORS, make_targets([[[2, 0, 12, 10]]]))
+    losses = loss_of(zero_outputs(), PRIORS, make_targets([[[2, 0, 12, 10]]]))
     assert losses.box.item() == pytest.approx(1.5)
     # Shifted by 0.5 px: 0.5 deltas, inside the bend: 0.5 ** 2 / 2.
-    losses = multibox_loss(zero_outputs(), PRIORS, make_targets([[[0.5, 0, 10.5, 10]]]))
+    losses = loss_of(zero_outputs(), PRIORS, make_targets([[[0.5, 0, 10.5, 10]]]))
     assert losses.box.item() == pytest.approx(0.125)
 
 
 def test_landmark_loss_sums_ten_coordinates() -> None:
     # The middle of the face, hence each landmark, is 2 px right of the prior's center: five times 2 - 0.5.
-    losses = multibox_loss(zero_outputs(), PRIORS, make_targets([[[2, 0, 12, 10]]]))
+    losses = loss_of(zero_outputs(), PRIORS, make_targets([[[2, 0, 12, 10]]]))
     assert losses.landmark.item() == pytest.approx(5 * 1.5)
 
 
@@ -96,7 +109,7 @@ def test_faces_without_landmarks_neither_add_nor_dilute() -> None:
     targets = make_targets([[[2, 0, 12, 10], [20, 0, 30, 10]]])
     targets.has_landmarks[0, 1] = False
     targets.gt_landmarks_xy[0, 1] = -1e6
-    losses = multibox_loss(zero_outputs(), PRIORS, targets)
+    losses = loss_of(zero_outputs(), PRIORS, targets)
     assert losses.landmark.item() == pytest.approx(5 * 1.5)
     assert losses.box.item() == pytest.approx(1.5 / 2)
 
@@ -109,7 +122,7 @@ def test_perfect_network_pays_nothing() -> None:
         outputs.cls_logits[0, 0] = torch.tensor([0.0, 50.0])
         outputs.box_deltas[0, 0] = encode_boxes(targets.gt_boxes_xyxy[0], PRIORS[:1])[0]
         outputs.landmark_deltas[0, 0] = encode_landmarks(targets.gt_landmarks_xy[0], PRIORS[:1])[0]
-    assert [loss.item() for loss in multibox_loss(outputs, PRIORS, targets)] == pytest.approx([0, 0, 0])
+    assert [loss.item() for loss in loss_of(outputs, PRIORS, targets)] == pytest.approx([0, 0, 0])
 
 
 def test_sums_are_divided_once_by_the_positives_of_the_batch() -> None:
@@ -118,12 +131,12 @@ def test_sums_are_divided_once_by_the_positives_of_the_batch() -> None:
     alone = [[2.0, 0, 12, 10], [0.0] * 4, [0.0] * 4]
     targets = make_targets([crowd, alone])
     targets.is_face[1, 1:] = False
-    assert multibox_loss(zero_outputs(2), PRIORS, targets, min_negatives=0).box.item() == pytest.approx(1.5)
+    assert loss_of(zero_outputs(2), PRIORS, targets, min_negatives=0).box.item() == pytest.approx(1.5)
 
 
 def test_batch_without_a_face_learns_background_only() -> None:
     outputs = random_outputs(2)
-    losses = multibox_loss(outputs, PRIORS, make_targets([[], []]), min_negatives=1)
+    losses = loss_of(outputs, PRIORS, make_targets([[], []]), min_negatives=1)
     hardest = (outputs.cls_logits[..., 1] - outputs.cls_logits[..., 0]).amax(dim=1)
     torch.testing.assert_close(losses.cls, F.softplus(hardest).sum())
     assert losses.box.item() == losses.landmark.item() == 0
@@ -136,7 +149,7 @@ def test_batch_without_a_face_learns_background_only() -> None:
 def test_ignored_priors_are_neither_positive_nor_negative() -> None:
     outputs = random_outputs(1)
     targets = make_targets([[[0, 0, 20, 10]]], is_ignored=True)
-    cls_gradient, box_gradient, _ = gradients(multibox_loss(outputs, PRIORS, targets), outputs)
+    cls_gradient, box_gradient, _ = gradients(loss_of(outputs, PRIORS, targets), outputs)
     assert (cls_gradient[0] != 0).any(dim=1).tolist() == [False, False, True, True]
     assert not box_gradient.any()
 
@@ -144,7 +157,7 @@ def test_ignored_priors_are_neither_positive_nor_negative() -> None:
 def test_gradient_of_boxes_reaches_the_positive_prior_alone() -> None:
     outputs = random_outputs(1)
     _, box_gradient, landmark_gradient = gradients(
-        multibox_loss(outputs, PRIORS, make_targets([[[20, 0, 30, 10]]])), outputs
+        loss_of(outputs, PRIORS, make_targets([[[20, 0, 30, 10]]])), outputs
     )
     assert (box_gradient[0] != 0).all(dim=1).tolist() == [False, False, True, False]
     assert (landmark_gradient[0] != 0).all(dim=1).tolist() == [False, False, True, False]
@@ -155,7 +168,7 @@ def test_matches_given_are_matches_used() -> None:
         labels=torch.tensor([[0, 1, 0, 0]], dtype=torch.int8), matched_gt_idx=torch.tensor([[-1, 0, -1, -1]])
     )
     outputs = random_outputs(1)
-    losses = multibox_loss(outputs, PRIORS, make_targets([[[0, 0, 10, 10]]]), matches=matches)
+    losses = multibox_loss(outputs, PRIORS, make_targets([[[0, 0, 10, 10]]]), matches)
     _, box_gradient, _ = gradients(losses, outputs)
     assert (box_gradient[0] != 0).any(dim=1).tolist() == [False, True, False, False]
 
@@ -165,7 +178,7 @@ def test_gradients_are_finite_for_any_finite_output(magnitude: float) -> None:
     outputs = HeadOutputs(*((tensor.detach() * magnitude).requires_grad_() for tensor in random_outputs(2)))
     # A tiny face, a face without area, and one larger than the image.
     targets = make_targets([[[0, 0, 1e-3, 1e-3], [5, 5, 5, 5]], [[-500, -500, 500, 500], [3, 3, 4, 40]]])
-    losses = multibox_loss(outputs, PRIORS, targets)
+    losses = loss_of(outputs, PRIORS, targets)
     assert all(bool(loss.isfinite()) for loss in losses)
     assert all(bool(gradient.isfinite().all()) for gradient in gradients(losses, outputs))
 
@@ -181,7 +194,7 @@ def test_gradient_is_the_derivative_in_double_precision() -> None:
     )
 
     def losses(*outputs: Tensor) -> MultiboxLosses:
-        return multibox_loss(HeadOutputs(*outputs), PRIORS.double(), doubled, min_negatives=1)
+        return loss_of(HeadOutputs(*outputs), PRIORS.double(), doubled, min_negatives=1)
 
     assert torch.autograd.gradcheck(losses, tuple(random_outputs(2, dtype=torch.float64)))
 
@@ -192,7 +205,7 @@ def test_a_few_gradient_steps_on_the_outputs_themselves_end_near_zero() -> None:
     optimizer = torch.optim.Adam(outputs, lr=0.3)
     for _ in range(150):
         optimizer.zero_grad()
-        loss = sum(multibox_loss(outputs, PRIORS, targets), torch.zeros(()))
+        loss = sum(loss_of(outputs, PRIORS, targets), torch.zeros(()))
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert loss.item() < 0.02
@@ -202,20 +215,18 @@ def test_non_contiguous_outputs_are_fine() -> None:
     outputs = random_outputs(2)
     transposed = HeadOutputs(*(t.detach().transpose(1, 2).contiguous().transpose(1, 2) for t in outputs))
     targets = make_targets([[[1, 0, 12, 10]], [[22, 0, 30, 9]]])
-    torch.testing.assert_close(
-        multibox_loss(transposed, PRIORS, targets), multibox_loss(outputs, PRIORS, targets)
-    )
+    torch.testing.assert_close(loss_of(transposed, PRIORS, targets), loss_of(outputs, PRIORS, targets))
 
 
 def test_priors_of_another_image_size_are_refused() -> None:
     with pytest.raises(ValueError, match="the network speaks of 4 priors, got 3"):
-        multibox_loss(zero_outputs(), PRIORS[:3], make_targets([[]]))
+        loss_of(zero_outputs(), PRIORS[:3], make_targets([[]]))
 
 
-def test_matching_threshold_reaches_the_matching() -> None:
+def test_each_positive_brings_its_negatives() -> None:
     targets = make_targets([[[0, 0, 20, 10]]])  # overlaps two priors by one half
-    low = multibox_loss(zero_outputs(), PRIORS, targets, match_iou_threshold=0.5, min_negatives=0)
-    high = multibox_loss(zero_outputs(), PRIORS, targets, match_iou_threshold=0.6, min_negatives=0)
+    low = loss_of(zero_outputs(), PRIORS, targets, match_iou_threshold=0.5, min_negatives=0)
+    high = loss_of(zero_outputs(), PRIORS, targets, match_iou_threshold=0.6, min_negatives=0)
     own = match_priors(PRIORS, targets, match_iou_threshold=0.6)
     assert own.labels.sum() == 1
     # One positive pays |5|, |0|, log 2 / 0.2, 0; of two, both pay the same.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -11,14 +12,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiers import slow
 from torch import nn
 
+from featherface import parallel
 from featherface.config import Config, dump_config
 from featherface.data.synthetic import synthesize_dataset
-from featherface.inference.weights import read_tensors, save_weights
+from featherface.errors import FeatherFaceError
+from featherface.inference.weights import save_weights
+from featherface.launching import become_processes
 from featherface.models.build import build_model
-from featherface.parallel import BatchNormOverProcesses, share_batch_norms, sum_over_processes
+from featherface.parallel import (
+    BatchNormOverProcesses,
+    share_batch_norms,
+    sum_over_processes,
+    training_device,
+    with_mean_gradients,
+)
 from featherface.stages import names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,7 +121,7 @@ def test_two_processes_end_with_the_weights_of_one(scenes: Path, tmp_path: Path,
     epochs, losses = zip(*(line.split() for line in printed), strict=True)
     assert epochs == ("2", "2")
     assert float(losses[1]) == pytest.approx(float(losses[0]), rel=1e-7)
-    expected, got = read_tensors(alone), read_tensors(together)
+    expected, got = load_file(alone), load_file(together)
     assert expected.keys() == got.keys()
     for name, tensor in expected.items():
         difference = float((got[name] - tensor).abs().max())
@@ -165,3 +176,100 @@ def test_alone_sums_and_norms_are_the_plain_ones() -> None:
     assert [parameter.requires_grad for parameter in plain[1].parameters()] == [False, True]
     assert all(torch.equal(state[name], tensor) for name, tensor in plain.state_dict().items())
     torch.testing.assert_close(plain(x), want)
+
+
+class SinceTorch213:
+    def __init__(
+        self,
+        module: nn.Module,
+        broadcast_buffers: bool | None = None,
+        forward_sync_buffers: bool | None = None,
+    ) -> None:
+        self.module = module
+        # Both, or the old one, make torch warn.
+        self.shares_buffers = forward_sync_buffers if broadcast_buffers is None else None
+
+
+class BeforeTorch213:
+    def __init__(self, module: nn.Module, broadcast_buffers: bool = True) -> None:
+        self.module = module
+        self.shares_buffers = broadcast_buffers
+
+
+@pytest.mark.parametrize("version", [SinceTorch213, BeforeTorch213])
+def test_buffers_are_shared_at_the_start_alone_with_every_torch(
+    monkeypatch: pytest.MonkeyPatch, version: type
+) -> None:
+    shared = []
+    monkeypatch.setattr(parallel, "DistributedDataParallel", version)
+    monkeypatch.setattr(parallel, "take_buffers_of_first", shared.append)
+    module = nn.BatchNorm2d(3)
+    assert vars(with_mean_gradients(module)) == {"module": module, "shares_buffers": False}
+    assert shared == [module]
+
+
+def pretend_gpus(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: number > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+    for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "num_gpus", "outcome"),
+    [
+        (1, 1, []),
+        (2, 0, ["--nproc-per-node=2"]),
+        (2, 4, ["--nproc-per-node=2"]),
+        (2, 1, ["num_processes is 2, this machine has 1 GPU: training in one process with whole batches"]),
+        (
+            8,
+            3,
+            ["num_processes is 8, this machine has 3 GPUs: training in 3 processes", "--nproc-per-node=3"],
+        ),
+    ],
+    ids=["alone", "cpu", "enough", "one", "three"],
+)
+def test_there_are_no_more_processes_than_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    asked: int,
+    num_gpus: int,
+    outcome: list[str],
+) -> None:
+    pretend_gpus(monkeypatch, num_gpus)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    commands: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _program, arguments: commands.append(list(arguments)))
+    with caplog.at_level(logging.INFO):
+        become_processes(asked, ["run", "distill"])
+    started = [option for command in commands for option in command if "nproc" in option]
+    assert [record.getMessage() for record in caplog.records] + started == outcome
+
+
+def test_a_process_that_torchrun_started_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 0)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("it was started again"))
+    become_processes(2, ["run", "distill"])
+
+
+def test_one_process_is_started_without_torch() -> None:
+    code = (
+        "import sys; from featherface.launching import become_processes; become_processes(1, []); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def test_torchrun_with_more_processes_than_gpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert training_device() == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(FeatherFaceError, match=r"started 3 processes here, this machine has 2 GPU.*-node 2"):
+        training_device()
+    pretend_gpus(monkeypatch, 0)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert training_device() == torch.device("cpu")

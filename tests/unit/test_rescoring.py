@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,7 +18,7 @@ from featherface.data.synthetic import synthesize_dataset
 from featherface.data.widerface import Sample, open_widerface
 from featherface.distillation.student import StudentTraining
 from featherface.errors import ConfigError, DataError, ModelError
-from featherface.inference.weights import load_model, read_tensors, save_weights
+from featherface.inference.weights import load_model, save_weights
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
 from featherface.models.rescoring import MOST_APART
@@ -364,7 +364,7 @@ def test_a_student_in_training_forgets_it() -> None:
 def test_weights_from_before_load_and_answer_as_before(tmp_path: Path) -> None:
     student = network()
     save_weights(tmp_path / "new.safetensors", student, architecture="v2-ultra", innovations=INNOVATIONS)
-    tensors = read_tensors(tmp_path / "new.safetensors")
+    tensors = load_file(tmp_path / "new.safetensors")
     older = {name: value for name, value in tensors.items() if not name.startswith("head.rescorer.")}
     from safetensors import safe_open
 
@@ -374,7 +374,7 @@ def test_weights_from_before_load_and_answer_as_before(tmp_path: Path) -> None:
     assert torch.equal(logits(load_model(tmp_path / "old.safetensors")), logits(student))
     warm = network(share=0.5)
     save_weights(tmp_path / "warm.safetensors", warm, architecture="v2-ultra", innovations=INNOVATIONS)
-    cold = {k: v for k, v in read_tensors(tmp_path / "warm.safetensors").items() if "temperature" not in k}
+    cold = {k: v for k, v in load_file(tmp_path / "warm.safetensors").items() if "temperature" not in k}
     save_file(cold, tmp_path / "cold.safetensors", metadata=metadata)
     assert torch.equal(logits(load_model(tmp_path / "cold.safetensors")), logits(warm))
     part = {name: value for name, value in tensors.items() if name != "head.rescorer.share"}

@@ -16,7 +16,6 @@ from featherface.inference.weights import (
     load_model,
     load_model_with_info,
     load_public_v1,
-    read_tensors,
     save_weights,
 )
 from featherface.models.build import build_model
@@ -82,7 +81,7 @@ def test_shared_weights_are_saved_for_each_of_their_names(tmp_path: Path) -> Non
     shared = nn.Linear(2, 2)
     path = tmp_path / "shared.safetensors"
     save_weights(path, nn.ModuleList([shared, shared]), architecture="x")
-    tensors = read_tensors(path)
+    tensors = load_file(path)
     assert sorted(tensors) == ["0.bias", "0.weight", "1.bias", "1.weight"]
     assert torch.equal(tensors["0.weight"], tensors["1.weight"])
 
@@ -132,7 +131,7 @@ def test_files_that_hold_no_weights_are_refused(saved: Path, tmp_path: Path) -> 
     for name, bad in {"empty": b"", "text": b"hello weights", "cut": content[: len(content) // 2]}.items():
         path = tmp_path / f"{name}.safetensors"
         path.write_bytes(bad)
-        for load in (load_model, load_public_v1, read_tensors):
+        for load in (load_model, load_public_v1):
             with pytest.raises(ModelError, match="is no complete safetensors file") as refusal:
                 load(path)
             assert "\n" not in str(refusal.value)

@@ -108,6 +108,7 @@ def test_landmark_left_of_the_image_is_not_an_unknown_one(tmp_path: Path) -> Non
         ("e/a.jpg\n", 2, r"expected the number of faces of e/a.jpg, got 'the end of the file'"),
         ("e/a.jpg\ntwo\n", 2, r"expected the number of faces of e/a.jpg, got 'two'"),
         ("e/a.jpg\n-1\n", 2, r"expected the number of faces of e/a.jpg, got '-1'"),
+        ("e/a.jpg\n" + "1" * 5000 + "\n", 2, r"expected the number of faces of e/a.jpg, got '1111"),
         (
             "e/a.jpg\n2\n1 2 3 4 0 0 0 0 0 0\n",
             4,
@@ -117,6 +118,9 @@ def test_landmark_left_of_the_image_is_not_an_unknown_one(tmp_path: Path) -> Non
         ("e/a.jpg\n1\n1 2 3 4 0 0 0 0 0 0 7\n", 3, r"and 10 landmark coordinates or nothing, got"),
         ("e/a.jpg\n1\n1 2 x 4 0 0 0 0 0 0\n", 3, r"x y w h blur expression"),
         ("e/a.jpg\n1\n1 2 nan 4 0 0 0 0 0 0\n", 3, r"x y w h blur expression"),
+        ("e/a.jpg\n1\n1 2 1e39 4 0 0 0 0 0 0\n", 3, r"x y w h blur expression.*, got '1 2 1e39"),
+        ("e/a.jpg\n1\n1 -inf 3 4 0 0 0 0 0 0\n", 3, r"x y w h blur expression"),
+        ("e/a.jpg\n1\n1 2 3 4 0 0 0 0 0 0" + " 1e39" * 10, 3, r"and 10 landmark coordinates or nothing"),
         ("e/a.jpg\n1\n1 2 3 4 0.5 0 0 0 0 0\n", 3, r"whole numbers for blur expression"),
         ("e/a.jpg\n1\n1 2 3 4 0 0 0 0 0 999\n", 3, r"whole numbers for blur expression"),
         ("a.jpg\n0\n", 1, r"expected an image name such as 0--Parade/.*, got 'a.jpg'"),
