@@ -137,7 +137,8 @@ class FaceDetector:
             every: only each so many-th frame, beginning with the first.
 
         Raises:
-            DataError: there is no such file or camera, it is no film, or it ends before it should.
+            DataError: there is no such file or camera, it is no film, no frame of it can be read, or it ends
+                before it should.
             OptionError: `every` is no whole number, or below 1.
         """
         for frame in read_frames(source, every=every):
