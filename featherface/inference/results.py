@@ -84,7 +84,8 @@ class Faces(Sequence[Face]):
     """The faces of one image, best first; an image without a face is a result of length 0.
 
     The pixels are not kept: `plot` and `save` read them again from the source, so a result of a large folder
-    is small, and one of an array draws on what the array holds by then.
+    is small. A file that has changed since is refused: boxes of one picture would blur or cut out nobody of
+    another. One of an array draws on what the array holds by then.
     """
 
     def __init__(
@@ -122,8 +123,12 @@ class Faces(Sequence[Face]):
 
     @property
     def image(self) -> RgbImage:
-        """The pixels (H, W, 3), uint8 RGB, read again from the source."""
-        return self._source.read(tell_damage=_was_told)
+        """The pixels (H, W, 3), uint8 RGB, read again from the source.
+
+        Raises:
+            ImageDecodeError: the source cannot be read any more, or has changed.
+        """
+        return self._source.read_again((self.height, self.width))
 
     def __len__(self) -> int:
         return len(self._detections)
@@ -174,7 +179,7 @@ class Faces(Sequence[Face]):
             margin: added on each side, in parts of the box's side.
 
         Raises:
-            ImageDecodeError: the source cannot be read any more.
+            ImageDecodeError: the source cannot be read any more, or has changed.
             OptionError: the margin is no number, below 0, or without end.
         """
         margin = check_margin(margin)
@@ -188,7 +193,7 @@ class Faces(Sequence[Face]):
             (N, size_px, size_px, 3) uint8 RGB, best first.
 
         Raises:
-            ImageDecodeError: the source cannot be read any more.
+            ImageDecodeError: the source cannot be read any more, or has changed.
             OptionError: the size is no whole number, or below 1.
         """
         size_px = check_side(size_px)
@@ -203,7 +208,7 @@ class Faces(Sequence[Face]):
         """A copy of the image in which none of these faces can be recognized.
 
         Raises:
-            ImageDecodeError: the source cannot be read any more.
+            ImageDecodeError: the source cannot be read any more, or has changed.
         """
         return blur_faces(self.image, self.boxes)
 
@@ -211,7 +216,7 @@ class Faces(Sequence[Face]):
         """A copy of the image with boxes, landmarks and scores drawn on it.
 
         Raises:
-            ImageDecodeError: the source cannot be read any more.
+            ImageDecodeError: the source cannot be read any more, or has changed.
         """
         return draw_faces(self.image, self._detections)
 
@@ -226,7 +231,3 @@ class Faces(Sequence[Face]):
 
 def _is_mask(index: object) -> TypeGuard[npt.NDArray[np.bool_]]:
     return isinstance(index, np.ndarray) and index.dtype == np.bool_ and index.ndim == 1
-
-
-def _was_told(_damage: str) -> None:
-    """When the faces were found."""
