@@ -27,6 +27,8 @@ from featherface.structures import Detections
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    _Picks = npt.NDArray[np.bool_ | np.integer]
+
 # A hundredth of a pixel and a millionth of probability: beyond what a detector knows.
 _DECIMALS_PX = 2
 _DECIMALS_SCORE = 6
@@ -34,7 +36,7 @@ _DECIMALS_SCORE = 6
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face, in source pixels."""
+    """One face, in source pixels; equal to one of the same numbers, of whatever image."""
 
     box: npt.NDArray[np.float32]
     """(4,) left, top, right, bottom."""
@@ -42,6 +44,17 @@ class Face:
     """Probability in [0, 1]."""
     landmarks: npt.NDArray[np.float32]
     """(5, 2) x, y of left eye, right eye, nose, left and right corner of the mouth, as seen in the image."""
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Face)
+            and self.score == other.score
+            and np.array_equal(self.box, other.box)
+            and np.array_equal(self.landmarks, other.landmarks)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.score, *self.box.tolist()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON."""
@@ -136,21 +149,25 @@ class Faces(Sequence[Face]):
     @overload
     def __getitem__(self, index: int) -> Face: ...
     @overload
-    def __getitem__(self, index: slice | npt.NDArray[np.bool_]) -> Faces: ...
-    def __getitem__(self, index: int | slice | npt.NDArray[np.bool_]) -> Face | Faces:
-        """A face by its number; some of them by a slice, or by a mask such as `faces.scores > 0.9`.
+    def __getitem__(self, index: slice | list[int] | list[bool] | _Picks) -> Faces: ...
+    def __getitem__(self, index: int | slice | list[int] | list[bool] | _Picks) -> Face | Faces:
+        """A face by its number; some by a slice, a mask such as `faces.scores > 0.9`, or their numbers.
+
+        Several numbers pick in their order: `faces[np.argsort(faces.boxes[:, 0])]` goes from left to right.
 
         Raises:
             IndexError: there is no such face, or the mask has another length.
             TypeError: anything else.
         """
-        if isinstance(index, slice) or _is_mask(index):
+        if isinstance(index, list) and all(isinstance(item, Integral | np.bool_) for item in index):
+            index = np.asarray(index) if index else np.empty(0, dtype=np.intp)
+        if isinstance(index, slice) or _are_picks(index):
             part = Detections(self.boxes[index], self.scores[index], self.landmarks[index])
             return Faces(part, image_hw=(self.height, self.width), source=self._source, timing=self.timing)
         if not isinstance(index, Integral) or isinstance(index, bool):
             raise TypeError(
-                "faces are picked by a whole number, a slice or a numpy array of as many booleans, got "
-                f"{type(index).__qualname__}"
+                "faces are picked by a whole number, a slice, or a list or array of numbers or of as many "
+                f"booleans, got {type(index).__qualname__}"
             )
         number = int(index)
         return Face(self.boxes[number], float(self.scores[number]), self.landmarks[number])
@@ -229,5 +246,5 @@ class Faces(Sequence[Face]):
         write_image(path, self.plot())
 
 
-def _is_mask(index: object) -> TypeGuard[npt.NDArray[np.bool_]]:
-    return isinstance(index, np.ndarray) and index.dtype == np.bool_ and index.ndim == 1
+def _are_picks(index: object) -> TypeGuard[_Picks]:
+    return isinstance(index, np.ndarray) and index.dtype.kind in "biu" and index.ndim == 1

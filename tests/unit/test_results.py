@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,56 @@ def faces_of(source: SingleSource, *, num_faces: int = 3) -> Faces:
         np.tile(lefts[:, None, None], (1, 5, 2)) + np.arange(5, dtype=np.float32)[:, None],
     )
     return Faces(found, image_hw=HW, source=describe_source(source))
+
+
+def test_faces_are_picked_in_any_order_by_their_numbers() -> None:
+    faces = faces_of(grey())
+    by_left = faces[np.argsort(-faces.boxes[:, 0])]
+    assert isinstance(by_left, Faces)
+    assert by_left.boxes[:, 0].tolist() == [20, 10, 0]
+    np.testing.assert_array_equal(by_left.landmarks, faces.landmarks[::-1])
+    np.testing.assert_array_equal(by_left.scores, faces.scores[::-1])
+    assert faces[[0, -1]].boxes[:, 0].tolist() == [0, 20]
+    assert faces[np.array([1, 1], dtype=np.uint8)].boxes[:, 0].tolist() == [10, 10]
+    assert faces[[True, False, True]].boxes[:, 0].tolist() == [0, 20]
+    assert len(faces[[]]) == len(faces[np.flatnonzero(faces.scores > 1)]) == 0
+    assert by_left.image.shape == (*HW, 3)
+
+
+def test_numbers_of_no_face_and_other_things_pick_none() -> None:
+    faces = faces_of(grey())
+    for index in ([0, 3], np.array([-4]), [True], np.array([True])):
+        with pytest.raises(IndexError):
+            faces[index]
+    for other in (
+        "x",
+        True,
+        1.0,
+        None,
+        [0.0],
+        ["0"],
+        [[0]],
+        [[0], [0, 1]],
+        (0, 1),
+        np.array(True),
+        np.eye(3),
+    ):
+        with pytest.raises(
+            TypeError, match="faces are picked by a whole number, a slice, or a list or array"
+        ):
+            faces[other]
+
+
+def test_faces_are_found_in_their_results() -> None:
+    faces, image = faces_of(grey()), grey()
+    assert faces[0] in faces
+    assert faces.index(faces[2]) == 2
+    assert faces.count(faces_of(image)[1]) == 1
+    assert len({*faces, *faces_of(image)}) == 3
+    first = faces[0]
+    for change in ({"score": 0.5}, {"box": first.box + 1}, {"landmarks": first.landmarks[::-1]}):
+        assert dataclasses.replace(first, **change) != first
+    assert first != 0
 
 
 def grey(hw: tuple[int, int] = HW, value: int = 0) -> RgbImage:
