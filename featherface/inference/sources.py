@@ -55,7 +55,12 @@ class ImageSource:
             DataError: an array that is no image.
         """
         if isinstance(self.source, str | Path):
-            return read_image(self.source, tell_damage=tell_damage)
+            try:
+                return read_image(self.source, tell_damage=tell_damage)
+            except ImageDecodeError as error:
+                if not (hint := _hint_of_many(self.source, error.__cause__)):
+                    raise
+                raise ImageDecodeError(f"{error}; {hint}") from error.__cause__
         if isinstance(self.source, bytes):
             return decode_image(self.source, "<bytes>", tell_damage=tell_damage)
         if isinstance(self.source, Image.Image):
@@ -77,6 +82,15 @@ class ImageSource:
                 f"{self.name or 'the image'}: has changed since its faces were found; detect again"
             )
         return image
+
+
+def _hint_of_many(source: str | Path, cause: BaseException | None) -> str:
+    """What to do with one name of many pictures that was taken for one of a picture; nothing for others."""
+    if isinstance(cause, IsADirectoryError):
+        return "a folder is given alone, not in a list"
+    if isinstance(cause, FileNotFoundError) and glob.has_magic(str(source)):
+        return "a glob is given alone, and as text"
+    return ""
 
 
 def _was_told(_damage: str) -> None:
@@ -149,7 +163,10 @@ def files_named_by(source: str | Path) -> list[Path] | None:
     files = _each_once(match for match in matches if not os.path.isdir(match))  # noqa: PTH112 - never raises
     if not files:
         what = f"it matches {len(matches)} folders and no file" if matches else "it matches nothing"
-        raise DataError(f"{source}: there is no such file or folder, and {what}")
+        hint = (
+            "; in a glob a [ of a name is written [[], which glob.escape() does" if "[" in str(source) else ""
+        )
+        raise DataError(f"{source}: there is no such file or folder, and {what}{hint}")
     return files
 
 
