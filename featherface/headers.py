@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+from contextlib import suppress
 from typing import NamedTuple
 
 from featherface.errors import ImageDecodeError
@@ -47,6 +48,7 @@ _OTHERS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     )
 )
 _SHOWN_BYTES = 8
+_TIFF_SAMPLE_FORMAT, _TIFF_FLOAT = 339, 3
 # Cameras and programs write ten scans. Each scan is a walk over all pixels, however few bytes it has, so a
 # small file of thousands would keep a decoder busy for minutes.
 _MAX_JPEG_SCANS = 100
@@ -69,6 +71,24 @@ class JpegHeader(NamedTuple):
 def image_plugin(data: bytes) -> str | None:
     """The name of the Pillow plugin for these bytes; None if they are none of the formats that are read."""
     return next((plugin for pattern, plugin in _IMAGES if pattern.match(data)), None)
+
+
+def has_float_samples(data: bytes) -> bool:
+    """Whether a TIFF's first picture is of floating-point numbers, of which Pillow knows the grey ones alone.
+
+    Reference:
+        TIFF 6.0, sections 2 and 19.
+    """
+    order = "<" if data.startswith(b"II") else ">"
+    with suppress(struct.error):  # whoever decodes it says how it is broken
+        (start,) = struct.unpack_from(f"{order}I", data, 4)
+        (num_tags,) = struct.unpack_from(f"{order}H", data, start)
+        for position in range(start + 2, start + 2 + 12 * num_tags, 12):
+            tag, _, count, offset = struct.unpack_from(f"{order}HHII", data, position)
+            if tag == _TIFF_SAMPLE_FORMAT:  # two of its numbers have room in the tag itself
+                (kind,) = struct.unpack_from(f"{order}H", data, position + 8 if count <= 2 else offset)
+                return bool(kind == _TIFF_FLOAT)
+    return False
 
 
 def describe_foreign(data: bytes) -> str:

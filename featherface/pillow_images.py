@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from featherface.errors import ImageDecodeError
-from featherface.headers import MAX_PIXELS, refuse_too_large
+from featherface.headers import MAX_PIXELS, has_float_samples, refuse_too_large
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _BROKEN: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, LookupError, EOFError, TypeError)
 _BROKEN += (struct.error, cv2.error)
 _MAX_16_BIT = 0xFFFF
+_FLOATS = "has floating-point pixels; convert it to 8 bits first"
 _STRIP_PIXELS = 4_000_000
 _EXIF_ORIENTATION = 0x0112
 _XMP = ("xmp", "XML:com.adobe.xmp")
@@ -69,6 +70,8 @@ def decode_with_pillow(
     """
     if plugin == "WebP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
         raise ImageDecodeError(f"{name}: is a truncated WebP ({len(data)} bytes)")
+    if plugin == "Tiff" and has_float_samples(data):
+        raise ImageDecodeError(f"{name}: {_FLOATS}")
     module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
     with name_broken(name), _without_warnings():
         image: ImageFile = getattr(module, f"{plugin}ImageFile")(BytesIO(data))
@@ -143,7 +146,7 @@ def _by_exif_alone(image: Image.Image) -> Image.Exif:
 
 def _to_rgb(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
     if image.mode == "F":
-        raise ImageDecodeError(f"{name}: has floating-point pixels; convert it to 8 bits first")
+        raise ImageDecodeError(f"{name}: {_FLOATS}")
     pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
     # In strips: as a whole each of the steps would hold another 300 to 800 MB of a hundred megapixels.
     strip_rows = max(1, _STRIP_PIXELS // image.width)
@@ -166,7 +169,8 @@ def _on_white(strip: Image.Image) -> npt.NDArray[np.uint8]:
     from PIL import Image
 
     if strip.has_transparency_data:
-        strip = strip.convert("RGBA")
+        # Of grey multiplied by its alpha Pillow knows one way only.
+        strip = (strip.convert("LA") if strip.mode == "La" else strip).convert("RGBA")
         strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
     return np.asarray(strip.convert("RGB"))
 

@@ -45,8 +45,9 @@ def write_demo(out: Path, *, model: str | Path | None = None, runtime: Path | No
         DownloadError: the runtime cannot be had.
     """
     _refuse_foreign(out)
-    content = _read_model(model)
-    detector = FaceDetector(OnnxBackend(content, device="cpu", num_threads=1))  # refuses what is none of ours
+    content, name = _read_model(model)
+    # Refuses what is none of ours.
+    detector = FaceDetector(OnnxBackend(content, device="cpu", num_threads=1, name=name))
     files = {f"runtime/{name}": content for name, content in find_runtime(runtime).items()}
     files |= {MODEL_FILE: content, "sample.jpg": _sample(), SETTINGS_FILE: _settings(detector)}
     page = resources.files("featherface.demo").joinpath("page")
@@ -71,15 +72,15 @@ def _is_demo(folder: Path) -> bool:
     return isinstance(settings, dict) and settings.keys() >= _OUR_KEYS
 
 
-def _read_model(model: str | Path | None) -> bytes:
+def _read_model(model: str | Path | None) -> tuple[bytes, str]:
     if model is None:
-        return shipped_weights().read_bytes()
+        return shipped_weights().read_bytes(), "the weights that ship"
     path = resolve_model(model)
     if path.suffix.lower() != ".onnx":
         raise ModelError(
             f"{path}: a browser runs .onnx files, got '{path.suffix or path.name}'; export it first"
         )
-    return read_model_file(path)
+    return read_model_file(path), str(path)
 
 
 def _settings(detector: FaceDetector) -> bytes:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,6 +63,7 @@ class OpenVinoBackend:
 
     def __init__(self, path: Path | str, *, info: ModelInfo, num_threads: int | None = None) -> None:
         self.name, self.info = str(path), info
+        self._reopen = partial(type(self), path, info=info, num_threads=num_threads)
         # Newer processors would compute in bfloat16 unless told not to.
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if num_threads is not None:
@@ -89,6 +92,9 @@ class OpenVinoBackend:
                 f"{self.name}: cannot run an input of shape {images.shape}: {_first_line(error)}"
             ) from error
         return NetworkOutputs(*(outputs[name] for name in OUTPUT_NAMES))
+
+    def __reduce__(self) -> tuple[Callable[[], OpenVinoBackend], tuple[()]]:
+        return self._reopen, ()  # as `OnnxBackend`, of the same two files
 
 
 def has_openvino() -> bool:

@@ -27,7 +27,7 @@ from featherface.imaging import (
     unletterbox_landmarks,
 )
 from featherface.inference.backends import open_session, read_model_file
-from featherface.inference.model_info import INPUT_NAME, OUTPUT_NAMES, ModelInfo
+from featherface.inference.model_info import FACE_OUTPUT_NAMES, INPUT_NAME, OUTPUT_NAMES, ModelInfo
 from featherface.structures import Detections
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 DEFAULTS: Final = {"score_threshold": 0.5, "iou_threshold": 0.4, "max_faces": 750}
 """Of the optional inputs; as in `FaceDetector`."""
-FACE_OUTPUT_NAMES: Final = ("boxes_xyxy", "scores", "landmarks")
 
 
 def add_suppression(onnx_path: Path | str) -> bytes:

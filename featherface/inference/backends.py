@@ -7,6 +7,8 @@ imported only where a `TorchBackend` is made.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -14,7 +16,9 @@ import numpy as np
 import onnxruntime as ort
 
 from featherface.errors import ModelError, OptionError
-from featherface.inference.model_info import INPUT_NAME, OUTPUT_NAMES, ModelInfo
+from featherface.files import read_regular_file
+from featherface.imaging import MAX_FILE_BYTES
+from featherface.inference.model_info import FACE_OUTPUT_NAMES, INPUT_NAME, OUTPUT_NAMES, ModelInfo
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,12 +58,13 @@ class Backend(Protocol):
 
 
 class OnnxBackend:
-    """An exported network on ONNX Runtime.
+    """An exported network on ONNX Runtime; a copy, and what is unpickled in another process, opens its own.
 
     Args:
         model: path of an .onnx file, or its bytes.
         device: `auto` takes CUDA where this ONNX Runtime can start it.
         num_threads: None lets ONNX Runtime use every core.
+        name: what messages call it; None: its path.
 
     Raises:
         ModelError: the file is missing, broken, or no face detector of ours.
@@ -67,10 +72,17 @@ class OnnxBackend:
     """
 
     def __init__(
-        self, model: Path | str | bytes, *, device: str = "auto", num_threads: int | None = None
+        self,
+        model: Path | str | bytes,
+        *,
+        device: str = "auto",
+        num_threads: int | None = None,
+        name: str | None = None,
     ) -> None:
-        self.name = "<bytes>" if isinstance(model, bytes) else str(model)
+        self.name = name or ("<bytes>" if isinstance(model, bytes) else str(model))
         content = model if isinstance(model, bytes) else read_model_file(Path(model))
+        # The bytes and not the path: its file may be another one by then.
+        self._reopen = partial(type(self), content, device=device, num_threads=num_threads, name=self.name)
         self._session = open_session(
             content, self.name, providers=_providers(device), num_threads=num_threads
         )
@@ -94,6 +106,9 @@ class OnnxBackend:
                 f"{self.name}: cannot run an input of shape {images.shape}: {_first_line(error)}"
             ) from error
         return NetworkOutputs(*outputs)
+
+    def __reduce__(self) -> tuple[Callable[[], OnnxBackend], tuple[()]]:
+        return self._reopen, ()
 
     def _run_options(self, images: npt.NDArray[np.float32]) -> ort.RunOptions | None:
         if images.shape[0] * images.shape[2] * images.shape[3] <= _KEEP_MEMORY_UP_TO_PX or self._on_cuda:
@@ -128,6 +143,7 @@ class TorchBackend:
 
         if num_threads is not None:
             torch.set_num_threads(num_threads)
+        self._reopen = partial(type(self), device=device, info=info, num_threads=num_threads)
         self._device = _torch_device(device)
         self._model = model.to(self._device).eval()
         self._from_numpy = torch.from_numpy
@@ -139,6 +155,9 @@ class TorchBackend:
         with self._inference_mode():
             outputs = self._model(self._from_numpy(np.ascontiguousarray(images)).to(self._device))
         return NetworkOutputs(*(output.float().cpu().numpy() for output in outputs))
+
+    def __reduce__(self) -> tuple[Callable[[nn.Module], TorchBackend], tuple[nn.Module]]:
+        return self._reopen, (self._model,)  # the number of threads is the process's, and not in the model
 
 
 def info_of_module(model: nn.Module, **fields: Any) -> ModelInfo:
@@ -158,11 +177,13 @@ def read_model_file(path: Path) -> bytes:
         ModelError: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        return read_regular_file(path, max_bytes=MAX_FILE_BYTES)
     except OSError as error:
         raise ModelError(
             f"{path}: cannot be read ({error.strerror or error}); give the .onnx file of an export"
         ) from error
+    except ValueError as error:  # a name with a zero byte, or with half a character
+        raise ModelError(f"{str(path)!r}: cannot be read (no name that a file can have)") from error
 
 
 def open_session(
@@ -196,6 +217,11 @@ def open_session(
 def _check_interface(session: ort.InferenceSession, name: str) -> None:
     inputs = [item.name for item in session.get_inputs()]
     outputs = [item.name for item in session.get_outputs()]
+    if set(FACE_OUTPUT_NAMES) <= set(outputs):
+        raise ModelError(
+            f"{name}: has decoding and suppression inside, which the detector does itself; give it the file "
+            "that `featherface export` wrote beside it, featherface.onnx"
+        )
     if inputs != [INPUT_NAME] or not set(OUTPUT_NAMES) <= set(outputs):
         raise ModelError(
             f"{name}: is no FeatherFace network: it has inputs {inputs} and outputs {outputs}, needed are "

@@ -134,7 +134,7 @@ def _detect_film(
         return
     frames = tqdm(detector.stream(path, every=every), desc=path.name, unit="frame", disable=None)
     try:
-        for number, faces in enumerate(_until_error(frames, path)):
+        for number, faces in enumerate(_until_error(frames)):
             if isinstance(faces, DataError):
                 yield str(path), faces
                 break
@@ -149,18 +149,12 @@ def _detect_film(
         raise
 
 
-def _until_error(frames: Iterable[Faces], path: Path) -> Iterator[Faces | DataError]:
-    """The results of a film's frames; the error that ends them, or that there was none, comes last."""
-    is_empty = True
+def _until_error(frames: Iterable[Faces]) -> Iterator[Faces | DataError]:
+    """The results of a film's frames; the error that ends them comes last."""
     try:
-        for faces in frames:
-            is_empty = False
-            yield faces
+        yield from frames
     except DataError as error:
         yield error
-        return
-    if is_empty:
-        yield DataError(f"{path}: is a film without a frame that can be read")
 
 
 def _is_picture(path: Path) -> bool:

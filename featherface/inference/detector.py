@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+import numpy as np
+
 from featherface.errors import DataError, ModelError
 from featherface.headers import MAX_PIXELS
 from featherface.imaging import (
@@ -137,7 +139,8 @@ class FaceDetector:
             every: only each so many-th frame, beginning with the first.
 
         Raises:
-            DataError: there is no such file or camera, it is no film, or it ends before it should.
+            DataError: there is no such file or camera, it is no film, no frame of it can be read, or it ends
+                before it should.
             OptionError: `every` is no whole number, or below 1.
         """
         for frame in read_frames(source, every=every):
@@ -178,6 +181,8 @@ class FaceDetector:
                 f"the network answers for {outputs.cls_logits.shape[1]} priors where its file promises "
                 f"{len(priors_cxcywh)}; export it again"
             )
+        if any(np.isnan(output.max()) for output in outputs):  # 0.1 % of the time of the network
+            raise ModelError("the network answers with what is no number (NaN): its weights are damaged")
         found = postprocess(
             outputs.cls_logits[0],
             outputs.box_deltas[0],

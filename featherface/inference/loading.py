@@ -66,8 +66,10 @@ def resolve_model(model: str | Path) -> Path:
     """The local file of a path or an address; an address is fetched by whoever announced its scheme.
 
     Raises:
-        ModelError: nobody understands the address, or its resolver refuses it.
+        ModelError: an empty name; nobody understands the address, or its resolver refuses it.
     """
+    if not str(model):
+        raise ModelError("a model's name is needed, got an empty one; None is the model that ships")
     match = _URI.match(model) if isinstance(model, str) else None
     if match is None:
         return Path(model)

@@ -19,8 +19,11 @@ SCHEMA_VERSION: Final = "1"
 SCHEMA_KEY: Final = "featherface_schema"
 INPUT_NAME: Final = "images"
 OUTPUT_NAMES: Final = ("cls_logits", "box_deltas", "landmark_deltas")
+FACE_OUTPUT_NAMES: Final = ("boxes_xyxy", "scores", "landmarks")
+"""Of a network with decoding and suppression inside."""
 VARIANCES: Final = (0.1, 0.2)
 """Scales of the center and size deltas, as in `geometry`, which this module cannot import: it needs torch."""
+_MAX_SIDE_PX: Final = 100_000
 
 
 def preprocessing() -> dict[str, Any]:
@@ -52,6 +55,12 @@ class ModelInfo:
             raise ModelError(
                 f"one tuple of prior sizes per stride is needed, got {len(self.strides)} strides and "
                 f"{len(self.min_sizes_px)} tuples"
+            )
+        sides = (*self.strides, *(size for sizes in self.min_sizes_px for size in sizes))
+        if not self.strides or not all(0 < side <= _MAX_SIDE_PX for side in sides):
+            raise ModelError(
+                f"strides and prior sizes are from 1 to {_MAX_SIDE_PX} pixels, got {self.strides} and "
+                f"{self.min_sizes_px}"
             )
 
     def to_metadata(self) -> dict[str, str]:
@@ -88,19 +97,19 @@ class ModelInfo:
         try:
             _require("variances", _parse(metadata, "variances"), list(VARIANCES), source)
             _require("preprocessing", _parse(metadata, "preprocessing"), preprocessing(), source)
-            return cls(
-                architecture=metadata["architecture"],
-                innovations=tuple(str(name) for name in _parse(metadata, "innovations")),
-                strides=tuple(int(stride) for stride in _parse(metadata, "strides")),
-                min_sizes_px=tuple(
-                    tuple(int(size) for size in sizes) for sizes in _parse(metadata, "min_sizes_px")
-                ),
-                extra={key: value for key, value in metadata.items() if key not in _OWN_KEYS},
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            strides = tuple(int(stride) for stride in _parse(metadata, "strides"))
+            sizes_px = tuple(tuple(int(size) for size in sizes) for sizes in _parse(metadata, "min_sizes_px"))
+            innovations = tuple(str(name) for name in _parse(metadata, "innovations"))
+            architecture = metadata["architecture"]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(
                 f"{source}: its metadata is broken ({type(error).__name__}: {error}); export the model again"
             ) from error
+        extra = {key: value for key, value in metadata.items() if key not in _OWN_KEYS}
+        try:
+            return cls(architecture, innovations, strides, sizes_px, extra)
+        except ModelError as error:
+            raise ModelError(f"{source}: {error}; export the model again") from error
 
 
 _OWN_KEYS = frozenset(ModelInfo().to_metadata())

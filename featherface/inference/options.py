@@ -40,7 +40,9 @@ def real_number(name: str, value: object, low: float, high: float = sys.float_in
     Raises:
         OptionError: it is no number, NaN, or outside the range.
     """
-    number = value if isinstance(value, int | float | np.integer | np.floating) else math.nan
+    number = value if isinstance(value, int | float) else math.nan
+    if isinstance(value, np.integer | np.floating):
+        number = float(value)  # numpy would bring the limits to its own type, in which they may be infinite
     if not low <= number <= high:  # as of NaN
         limits = f"of at least {low:g}" if high == sys.float_info.max else f"from {low:g} to {high:g}"
         raise OptionError(f"{name} must be a number {limits}, got {value!r}")

@@ -27,6 +27,8 @@ from featherface.structures import Detections
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    _Picks = npt.NDArray[np.bool_ | np.integer]
+
 # A hundredth of a pixel and a millionth of probability: beyond what a detector knows.
 _DECIMALS_PX = 2
 _DECIMALS_SCORE = 6
@@ -34,7 +36,7 @@ _DECIMALS_SCORE = 6
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face, in source pixels."""
+    """One face, in source pixels; equal to one of the same numbers, of whatever image."""
 
     box: npt.NDArray[np.float32]
     """(4,) left, top, right, bottom."""
@@ -42,6 +44,17 @@ class Face:
     """Probability in [0, 1]."""
     landmarks: npt.NDArray[np.float32]
     """(5, 2) x, y of left eye, right eye, nose, left and right corner of the mouth, as seen in the image."""
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Face)
+            and self.score == other.score
+            and np.array_equal(self.box, other.box)
+            and np.array_equal(self.landmarks, other.landmarks)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.score, *self.box.tolist()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON."""
@@ -84,7 +97,8 @@ class Faces(Sequence[Face]):
     """The faces of one image, best first; an image without a face is a result of length 0.
 
     The pixels are not kept: `plot` and `save` read them again from the source, so a result of a large folder
-    is small, and one of an array draws on what the array holds by then.
+    is small. A file that has changed since is refused: boxes of one picture would blur or cut out nobody of
+    another. One of an array draws on what the array holds by then.
     """
 
     def __init__(
@@ -122,8 +136,12 @@ class Faces(Sequence[Face]):
 
     @property
     def image(self) -> RgbImage:
-        """The pixels (H, W, 3), uint8 RGB, read again from the source."""
-        return self._source.read(tell_damage=_was_told)
+        """The pixels (H, W, 3), uint8 RGB, read again from the source.
+
+        Raises:
+            ImageDecodeError: the source cannot be read any more, or has changed.
+        """
+        return self._source.read_again((self.height, self.width))
 
     def __len__(self) -> int:
         return len(self._detections)
@@ -131,21 +149,25 @@ class Faces(Sequence[Face]):
     @overload
     def __getitem__(self, index: int) -> Face: ...
     @overload
-    def __getitem__(self, index: slice | npt.NDArray[np.bool_]) -> Faces: ...
-    def __getitem__(self, index: int | slice | npt.NDArray[np.bool_]) -> Face | Faces:
-        """A face by its number; some of them by a slice, or by a mask such as `faces.scores > 0.9`.
+    def __getitem__(self, index: slice | list[int] | list[bool] | _Picks) -> Faces: ...
+    def __getitem__(self, index: int | slice | list[int] | list[bool] | _Picks) -> Face | Faces:
+        """A face by its number; some by a slice, a mask such as `faces.scores > 0.9`, or their numbers.
+
+        Several numbers pick in their order: `faces[np.argsort(faces.boxes[:, 0])]` goes from left to right.
 
         Raises:
             IndexError: there is no such face, or the mask has another length.
             TypeError: anything else.
         """
-        if isinstance(index, slice) or _is_mask(index):
+        if isinstance(index, list) and all(isinstance(item, Integral | np.bool_) for item in index):
+            index = np.asarray(index) if index else np.empty(0, dtype=np.intp)
+        if isinstance(index, slice) or _are_picks(index):
             part = Detections(self.boxes[index], self.scores[index], self.landmarks[index])
             return Faces(part, image_hw=(self.height, self.width), source=self._source, timing=self.timing)
         if not isinstance(index, Integral) or isinstance(index, bool):
             raise TypeError(
-                "faces are picked by a whole number, a slice or a numpy array of as many booleans, got "
-                f"{type(index).__qualname__}"
+                "faces are picked by a whole number, a slice, or a list or array of numbers or of as many "
+                f"booleans, got {type(index).__qualname__}"
             )
         number = int(index)
         return Face(self.boxes[number], float(self.scores[number]), self.landmarks[number])
@@ -174,7 +196,7 @@ class Faces(Sequence[Face]):
             margin: added on each side, in parts of the box's side.
 
         Raises:
-            ImageDecodeError: the source cannot be read any more.
+            ImageDecodeError: the source cannot be read any more, or has changed.
             OptionError: the margin is no number, below 0, or without end.
         """
         margin = check_margin(margin)
@@ -188,7 +210,7 @@ class Faces(Sequence[Face]):
             (N, size_px, size_px, 3) uint8 RGB, best first.
 
         Raises:
-            ImageDecodeError: the source cannot be read any more.
+            ImageDecodeError: the source cannot be read any more, or has changed.
             OptionError: the size is no whole number, or below 1.
         """
         size_px = check_side(size_px)
@@ -203,7 +225,7 @@ class Faces(Sequence[Face]):
         """A copy of the image in which none of these faces can be recognized.
 
         Raises:
-            ImageDecodeError: the source cannot be read any more.
+            ImageDecodeError: the source cannot be read any more, or has changed.
         """
         return blur_faces(self.image, self.boxes)
 
@@ -211,7 +233,7 @@ class Faces(Sequence[Face]):
         """A copy of the image with boxes, landmarks and scores drawn on it.
 
         Raises:
-            ImageDecodeError: the source cannot be read any more.
+            ImageDecodeError: the source cannot be read any more, or has changed.
         """
         return draw_faces(self.image, self._detections)
 
@@ -224,9 +246,5 @@ class Faces(Sequence[Face]):
         write_image(path, self.plot())
 
 
-def _is_mask(index: object) -> TypeGuard[npt.NDArray[np.bool_]]:
-    return isinstance(index, np.ndarray) and index.dtype == np.bool_ and index.ndim == 1
-
-
-def _was_told(_damage: str) -> None:
-    """When the faces were found."""
+def _are_picks(index: object) -> TypeGuard[_Picks]:
+    return isinstance(index, np.ndarray) and index.dtype.kind in "biu" and index.ndim == 1

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from featherface.errors import DataError
+from featherface.errors import DataError, ImageDecodeError
 from featherface.imaging import IMAGE_SUFFIXES, RgbImage, decode_image, read_image
 from featherface.jpeg_images import TellDamage, log_damage
 from featherface.pillow_images import rgb_of_pillow
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SingleSource: TypeAlias = str | Path | bytes | Image.Image | RgbImage
 """One image: a file, an encoded image in memory, a Pillow image, or an array as of `as_rgb`."""
+FileStamp: TypeAlias = tuple[int, int]
+"""Size and time of the last change (ns): a file that has others is another one."""
 _WHITE = 255
 # Two letters at least, so that a Windows drive is no address.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -39,6 +41,8 @@ class ImageSource:
     """The path it came from; None for an image in memory."""
     bgr: bool = False
     """An array has blue first, as OpenCV reads pictures."""
+    stamp: FileStamp | None = None
+    """Of a file, when it was handed in."""
 
     def read(self, *, tell_damage: TellDamage = log_damage) -> RgbImage:
         """The pixels, (H, W, 3) uint8 RGB.
@@ -51,12 +55,56 @@ class ImageSource:
             DataError: an array that is no image.
         """
         if isinstance(self.source, str | Path):
-            return read_image(self.source, tell_damage=tell_damage)
+            try:
+                return read_image(self.source, tell_damage=tell_damage)
+            except ImageDecodeError as error:
+                if not (hint := _hint_of_many(self.source, error.__cause__)):
+                    raise
+                raise ImageDecodeError(f"{error}; {hint}") from error.__cause__
         if isinstance(self.source, bytes):
             return decode_image(self.source, "<bytes>", tell_damage=tell_damage)
         if isinstance(self.source, Image.Image):
             return rgb_of_pillow(self.source, "the Pillow image")
         return as_rgb(self.source, bgr=self.bgr)
+
+    def read_again(self, image_hw: tuple[int, int]) -> RgbImage:
+        """The pixels once more, for what was found in them; their damage was told then.
+
+        Args:
+            image_hw: height and width of what they were.
+
+        Raises:
+            ImageDecodeError: as of `read`, or it is another image by now (of an array: one of another size).
+        """
+        image = self.read(tell_damage=_was_told)
+        if image.shape[:2] != image_hw or _stamp(self.source) != self.stamp:
+            raise ImageDecodeError(
+                f"{self.name or 'the image'}: has changed since its faces were found; detect again"
+            )
+        return image
+
+
+def _hint_of_many(source: str | Path, cause: BaseException | None) -> str:
+    """What to do with one name of many pictures that was taken for one of a picture; nothing for others."""
+    if isinstance(cause, IsADirectoryError):
+        return "a folder is given alone, not in a list"
+    if isinstance(cause, FileNotFoundError) and glob.has_magic(str(source)):
+        return "a glob is given alone, and as text"
+    return ""
+
+
+def _was_told(_damage: str) -> None:
+    """When the faces were found."""
+
+
+def _stamp(source: object) -> FileStamp | None:
+    if not isinstance(source, str | Path):
+        return None
+    try:
+        about = Path(source).stat()
+    except (OSError, ValueError):  # whoever reads it says what is wrong
+        return None
+    return about.st_size, about.st_mtime_ns
 
 
 def describe_source(source: object, *, bgr: bool = False) -> ImageSource:
@@ -71,7 +119,7 @@ def describe_source(source: object, *, bgr: bool = False) -> ImageSource:
     """
     if isinstance(source, str | Path):
         check_name(source)
-        return ImageSource(source, str(source))
+        return ImageSource(source, str(source), stamp=_stamp(source))
     if isinstance(source, bytearray | memoryview):
         return ImageSource(bytes(source), None)
     if not isinstance(source, bytes | Image.Image | np.ndarray):
@@ -115,7 +163,10 @@ def files_named_by(source: str | Path) -> list[Path] | None:
     files = _each_once(match for match in matches if not os.path.isdir(match))  # noqa: PTH112 - never raises
     if not files:
         what = f"it matches {len(matches)} folders and no file" if matches else "it matches nothing"
-        raise DataError(f"{source}: there is no such file or folder, and {what}")
+        hint = (
+            "; in a glob a [ of a name is written [[], which glob.escape() does" if "[" in str(source) else ""
+        )
+        raise DataError(f"{source}: there is no such file or folder, and {what}{hint}")
     return files
 
 

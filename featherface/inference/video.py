@@ -13,11 +13,12 @@ import cv2
 import numpy as np
 
 from featherface.errors import DataError
-from featherface.headers import refuse_too_large
+from featherface.headers import describe_foreign, refuse_too_large
 from featherface.imaging import RgbImage
 from featherface.inference.isomedia import inspect_boxes
 from featherface.inference.matroska import missing_bytes
 from featherface.inference.options import whole_number
+from featherface.inference.sources import check_name
 
 _MAX_CAMERA = 2**31 - 1
 _MAX_RATE = 1000
@@ -127,23 +128,26 @@ def read_frames(source: str | Path | int, *, every: int = 1) -> Iterator[RgbImag
         every: only each so many-th frame, beginning with the first.
 
     Raises:
-        DataError: there is no such file or camera, it is no film, or, after its last frame, it ends before it
-            should: it was cut or is damaged.
+        DataError: there is no such file or camera, it is no film, it has no frame that can be read, or, after
+            its last frame, it ends before it should: it was cut or is damaged.
         OptionError: `every` is no whole number, or below 1.
     """
     every, source = whole_number("every", every, 1), _camera_or_path(source)
     with _opened(source) as capture:
-        num_frames = 0
+        num_frames, is_empty = 0, True
         # grab() without retrieve() skips a frame without making a picture of it.
         while capture.grab():
             if num_frames % every == 0:
                 is_good, frame = capture.retrieve()
                 if is_good:
+                    is_empty = False
                     yield np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8)
             num_frames += 1
         announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     if not isinstance(source, int):
         _refuse_cut(source, num_frames, announced)
+    if is_empty:
+        raise DataError(f"{_name(source)}: has no frame that can be read")
 
 
 def _refuse_cut(path: Path, num_frames: int, announced: float) -> None:
@@ -168,6 +172,7 @@ def _counted_and_missing(path: Path) -> tuple[bool, int]:
 
 def _camera_or_path(source: object) -> Path | int:
     if isinstance(source, str | Path):
+        check_name(source)
         return Path(source)
     if not isinstance(source, Integral) or isinstance(source, bool):
         raise DataError(f"a film is a path, and a camera is a number, got {source!r}")
@@ -177,14 +182,19 @@ def _camera_or_path(source: object) -> Path | int:
     return int(source)
 
 
+def _name(source: Path | int) -> str:
+    return f"camera {source}" if isinstance(source, int) else str(source)
+
+
 @contextmanager
 def _opened(source: Path | int) -> Iterator[cv2.VideoCapture]:
+    name = _name(source)
     if isinstance(source, int):
-        name, capture = f"camera {source}", cv2.VideoCapture(source)
+        capture = cv2.VideoCapture(source)
     else:
         check_film_name(source)
         _check_film(source)
-        name, capture = str(source), cv2.VideoCapture(_as_no_address(source))
+        capture = cv2.VideoCapture(_as_no_address(source))
     try:
         if not capture.isOpened():
             raise DataError(f"{name}: cannot be opened as a film or camera by OpenCV")
@@ -227,6 +237,9 @@ def _check_film(path: Path) -> None:
     # FFmpeg would open whatever other files a list names.
     if start.startswith(_PLAYLISTS):
         raise DataError(f"{path}: is a list of films, not a film; give the films")
+    # FFmpeg would look for a picture in it.
+    if start.startswith(b"%PDF"):
+        raise DataError(f"{path}: is no film ({describe_foreign(start)})")
 
 
 @contextmanager

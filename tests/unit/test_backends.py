@@ -1,10 +1,14 @@
 """Backends and how a model is found, with an ONNX network of three convolutions that is made here."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import EntryPoint
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from featherface.errors import ModelError, OptionError
-from featherface.imaging import to_network_input
+from featherface.export.suppression import add_suppression
+from featherface.imaging import to_network_input, write_image
 from featherface.inference import loading
-from featherface.inference.backends import OnnxBackend, TorchBackend, info_of_module
+from featherface.inference.backends import NetworkOutputs, OnnxBackend, TorchBackend, info_of_module
 from featherface.inference.detector import FaceDetector
 from featherface.inference.loading import open_backend, resolve_model
 from featherface.inference.model_info import ModelInfo
@@ -190,6 +195,86 @@ def test_a_missing_model_is_refused(tmp_path: Path) -> None:
         open_backend(tmp_path / "absent.safetensors")
 
 
+def test_a_name_that_is_none_of_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="a model's name is needed, got an empty one"):
+        FaceDetector("")
+    for name in ("a\0.onnx", "\ud800.onnx"):
+        with pytest.raises(
+            ModelError, match=r"\.onnx': cannot be read \(no name that a file can have\)"
+        ) as refusal:
+            FaceDetector(name)
+        assert str(refusal.value).isprintable()
+
+
+@pytest.mark.timeout(30)
+def test_a_model_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(ModelError, match=r"pipe\.onnx: cannot be read \(it is a named pipe, not a file"):
+        FaceDetector(tmp_path / "pipe.onnx")
+
+
+def test_a_network_with_suppression_inside_is_refused_with_the_file_to_give(onnx_path: Path) -> None:
+    content = add_suppression(onnx_path)
+    with pytest.raises(
+        ModelError, match=r"^nms\.onnx: has .* suppression inside.*beside it, featherface\.onnx"
+    ):
+        OnnxBackend(content, name="nms.onnx")
+
+
+@pytest.mark.parametrize("output", OUTPUT_SIZES)
+def test_a_network_that_answers_with_no_numbers_is_refused(output: str) -> None:
+    class Damaged(OnnxBackend):
+        def __call__(self, images: np.ndarray) -> NetworkOutputs:
+            outputs = super().__call__(images)
+            getattr(outputs, output)[0, 7, 1] = np.nan
+            return outputs
+
+    with pytest.raises(ModelError, match=r"answers with what is no number \(NaN\): its weights are damaged"):
+        FaceDetector(Damaged(tiny_onnx()))(np.zeros((32, 32, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_a_copy_answers_as_the_detector_that_it_is_of(kind: str, onnx_path: Path) -> None:
+    backend = (
+        OnnxBackend(onnx_path, num_threads=1) if kind == "onnx" else TorchBackend(TinyTorch(), device="cpu")
+    )
+    detector = FaceDetector(backend, score_threshold=0.4, image_size=64)
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    onnx_path.unlink()
+    for copied in (copy.deepcopy(detector), pickle.loads(pickle.dumps(detector))):
+        np.testing.assert_array_equal(copied(image).boxes, detector(image).boxes)
+        assert (copied.score_threshold, copied.image_size, copied.info) == (0.4, 64, detector.info)
+        assert getattr(copied._backend, "name", None) == getattr(backend, "name", None)
+
+
+def test_a_copy_in_torch_is_a_network_of_its_own_with_as_many_threads() -> None:
+    backend, threads = TorchBackend(TinyTorch(), device="cpu", num_threads=2), torch.get_num_threads()
+    pickled = pickle.dumps(backend)
+    try:
+        torch.set_num_threads(1)
+        copied = pickle.loads(pickled)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    with torch.no_grad():
+        copied._model.offset += 1
+    images = np.zeros((1, 3, 32, 32), dtype=np.float32)
+    assert (backend(images).cls_logits == 0.25).all()
+    assert (copied(images).cls_logits == 1.25).all()
+
+
+def test_a_detector_goes_to_other_processes(onnx_path: Path, tmp_path: Path) -> None:
+    detector, paths = FaceDetector(onnx_path, num_threads=1), [tmp_path / name for name in ("a.png", "b.png")]
+    for seed, path in enumerate(paths):
+        write_image(path, np.random.default_rng(seed).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        results = list(pool.map(detector, paths))
+    assert sum(map(len, results)) > 0
+    for faces, path in zip(results, paths, strict=True):
+        np.testing.assert_array_equal(faces.boxes, detector(path).boxes)
+        assert faces.blur().shape == (64, 96, 3)
+
+
 def test_an_onnx_file_of_another_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "foreign.onnx"
     path.write_bytes(tiny_onnx(input_name="data"))
@@ -309,7 +394,16 @@ def test_what_a_file_says_of_itself_survives_the_way_through_text() -> None:
         ),
         ({"strides": "[8, 16"}, "its metadata is broken"),
         ({"strides": "8"}, "its metadata is broken"),
-        ({"strides": "[8]"}, "one tuple of prior sizes per stride"),
+        ({"strides": "[8]"}, r"x\.onnx: one tuple of prior sizes per stride"),
+        (
+            {"strides": "[0, 16, 32]"},
+            r"strides and prior sizes are from 1 to 100000 pixels, got \(0, 16, 32\)",
+        ),
+        ({"strides": "[-8, 16, 32]"}, "strides and prior sizes are"),
+        ({"strides": "[]", "min_sizes_px": "[]"}, "strides and prior sizes are"),
+        ({"strides": "[Infinity, 16, 32]"}, "its metadata is broken"),
+        ({"min_sizes_px": "[[16, 32], [64, 0], [256, 512]]"}, r"x\.onnx: strides and prior sizes are"),
+        ({"min_sizes_px": "[[16], [64], [1" + 400 * "0" + "]]"}, "strides and prior sizes are"),
         ({"variances": "[0.2, 0.2]"}, "made for variances"),
         ({"preprocessing": '{"color_order": "RGB"}'}, "made for preprocessing"),
     ],

@@ -20,6 +20,7 @@ from featherface.demo.folder import write_demo
 from featherface.demo.runtime import PACKAGE, VERSION, cache_folder, find_runtime
 from featherface.demo.server import open_server
 from featherface.errors import DownloadError, ModelError, OptionError
+from featherface.inference.loading import shipped_weights
 
 FILES = {"ort.wasm.bundle.min.mjs": b"export default 1;", "ort-wasm-simd-threaded.wasm": b"\0asm"}
 
@@ -180,7 +181,12 @@ def test_a_folder_with_a_model_of_others_is_left_alone(settings: str, package: P
     assert (model / "model.json").read_text(encoding="utf-8") == settings
 
 
-def test_a_model_for_torch_is_refused_before_anything_is_written(tmp_path: Path, package: Path) -> None:
+def test_a_model_that_no_browser_runs_is_refused_before_anything_is_written(
+    tmp_path: Path, package: Path
+) -> None:
+    (tmp_path / "cut.onnx").write_bytes(shipped_weights().read_bytes()[:5000])
+    with pytest.raises(ModelError, match=r"cut\.onnx: is no ONNX file that can be used"):
+        write_demo(tmp_path / "out", model=tmp_path / "cut.onnx", runtime=package)
     with pytest.raises(ModelError, match=r"a browser runs .onnx files, got '.safetensors'"):
         write_demo(tmp_path / "out", model="student.safetensors", runtime=package)
     assert not (tmp_path / "out").exists()

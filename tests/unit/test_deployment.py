@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -310,6 +311,9 @@ def test_openvino_answers_as_the_network(source: Source, data: Path, tmp_path: P
     backend = openvino.OpenVinoBackend(tmp_path / "out" / "featherface.xml", info=source.info)
     with pytest.raises(ModelError, match="needs sides of at least 64 px"):
         backend(noise(1, 3, 32, 64))
+    images = noise(1, 3, 64, 64)
+    again = pickle.loads(pickle.dumps(backend))
+    np.testing.assert_array_equal(again(images).cls_logits, backend(images).cls_logits)
     (tmp_path / "broken.xml").write_text("no")
     with pytest.raises(ModelError, match=r"broken\.xml: OpenVINO cannot load it"):
         openvino.OpenVinoBackend(tmp_path / "broken.xml", info=source.info)

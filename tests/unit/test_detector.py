@@ -149,12 +149,13 @@ def test_a_pillow_image_is_turned_as_its_orientation_says(detector: FaceDetector
     np.testing.assert_array_equal(faces.boxes, detector(buffer.getvalue()).boxes)
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "1", "LA"])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "1", "LA", "La"])
 def test_pillow_modes_are_all_read(detector: FaceDetector, mode: str) -> None:
     if mode == "I;16":
         image = Image.fromarray(square_image()[:, :, 0].astype(np.uint16) * 257)
     else:
-        image = Image.fromarray(square_image()).convert(mode)
+        image = Image.fromarray(square_image())
+        image = image.convert("LA").convert(mode) if mode == "La" else image.convert(mode)
     np.testing.assert_allclose(detector(image).boxes, [[40, 20, 90, 70]], atol=1)
 
 
@@ -336,9 +337,6 @@ def test_some_of_the_faces_are_picked_by_a_mask() -> None:
     assert faces[np.int64(-1)].score == pytest.approx(0.6)
     with pytest.raises(IndexError):
         faces[np.array([True])]
-    for index in ("x", True, 1.0, None, [0], np.array([0]), np.array(True)):
-        with pytest.raises(TypeError, match="faces are picked by a whole number, a slice or a numpy array"):
-            faces[index]
 
 
 @pytest.mark.parametrize("is_empty", [False, True])
@@ -351,6 +349,8 @@ def test_margins_and_sizes_that_are_none_are_refused(detector: FaceDetector, is_
         with pytest.raises(OptionError, match="size_px must be a whole number of at least 1, got"):
             faces.align(side)
     assert faces.align(np.int64(8)).shape == (len(faces), 8, 8, 3)
+    for margin in (np.float32(0.5), np.float16(0.5), np.int8(0)):  # a warning of numpy is an error here
+        assert len(faces.crop(margin=margin)) == len(faces)
 
 
 @pytest.mark.parametrize("name", ["\ud800.jpg", "a\0.jpg"])

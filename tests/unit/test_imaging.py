@@ -17,6 +17,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from featherface.errors import DataError, ImageDecodeError
+from featherface.headers import has_float_samples
 from featherface.imaging import (
     MEAN_RGB,
     decode_image,
@@ -28,6 +29,7 @@ from featherface.imaging import (
     unletterbox_landmarks,
     write_image,
 )
+from featherface.pillow_images import rgb_of_pillow
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -130,10 +132,32 @@ def test_cmyk_jpeg_becomes_rgb() -> None:
     assert np.abs(decoded[8, 8].astype(int) - RED).max() <= 4
 
 
-def test_floating_point_pixels_are_refused() -> None:
-    data = encode(Image.fromarray(np.zeros((4, 4), dtype=np.float32)), "TIFF")
+@pytest.mark.parametrize("shape", [(4, 4), (4, 4, 3), (4, 4, 4)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floating_point_pixels_are_refused(shape: tuple[int, ...], dtype: type) -> None:
+    _, encoded = cv2.imencode(".tif", np.zeros(shape, dtype=dtype))
     with pytest.raises(ImageDecodeError, match=r"^x\.tif: has floating-point pixels; convert it to 8 bits"):
-        decode_image(data, "x.tif")
+        decode_image(encoded.tobytes(), "x.tif")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_what_a_tiff_says_of_its_numbers_is_read_in_both_orders(order: str, count: int) -> None:
+    def tiff(kind: int) -> bytes:
+        start = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, 2)
+        width = struct.pack(f"{order}HHIHH", 256, 3, 1, 3, 0)
+        kinds = struct.pack(f"{order}{count}H", *[kind] * count)
+        inline = kinds.ljust(4, b"\0") if count <= 2 else struct.pack(f"{order}I", 34)
+        return start + width + struct.pack(f"{order}HHI", 339, 3, count) + inline + kinds * (count > 2)
+
+    assert has_float_samples(tiff(3))
+    assert not has_float_samples(tiff(1))
+    assert not any(has_float_samples(tiff(3)[:end]) for end in range(32)), "cut within the tag"
+
+
+def test_a_pillow_image_of_floating_point_pixels_is_refused() -> None:
+    with pytest.raises(ImageDecodeError, match=r"^x: has floating-point pixels; convert it to 8 bits"):
+        rgb_of_pillow(Image.new("F", (3, 3)), "x")
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

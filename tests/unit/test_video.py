@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from featherface import FaceDetector
 from featherface.errors import DataError, OptionError
@@ -106,11 +107,29 @@ def test_only_whole_numbers_of_frames_are_passed_over(every: object, film: Path)
         (None, "a camera is a number, got None"),
         (b"film.mp4", "a camera is a number, got b'film.mp4'"),
         (1.5, "got 1.5"),
+        ("", "a file's name is needed, got an empty one"),
+        ("rtsp://camera/1", "rtsp://camera/1: addresses are not fetched"),
     ],
 )
 def test_what_is_neither_film_nor_camera_is_refused(source: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
         next(FaceDetector(num_threads=1).stream(source))
+
+
+def test_a_film_without_a_frame_that_can_be_read_says_so(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no picture")
+    pages = [Image.new("RGB", (64, 64), color) for color in ("red", "blue")]
+    pages[0].save(tmp_path / "moving.webp", save_all=True, append_images=pages[1:], duration=40)
+    detector = FaceDetector(num_threads=1)
+    for name in ("text.jpg", "moving.webp"):
+        with pytest.raises(DataError, match=f"{name}: has no frame that can be read"):
+            list(detector.stream(tmp_path / name))
+
+
+def test_a_document_with_a_picture_in_it_is_no_film(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "page.pdf")
+    with pytest.raises(DataError, match=r"page\.pdf: is no film \(it is a PDF document: save its pages as"):
+        next(read_frames(tmp_path / "page.pdf"))
 
 
 def test_a_film_with_a_time_in_its_name_is_read_and_written(
