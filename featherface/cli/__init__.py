@@ -105,7 +105,7 @@ def _run(arguments: list[str]) -> int:
     except UsageError as error:
         return _refuse_usage(error)
     except _no_faults_of_the_user() as error:
-        return _say(str(error), code=1)
+        return _say(_in_words(error), code=1)
     except OSError as error:
         return _explain_system(error)
     except ModuleNotFoundError as error:
@@ -124,9 +124,19 @@ def _say(message: str, *, code: int) -> int:
 
 
 def _no_faults_of_the_user() -> tuple[type[Exception], ...]:
-    """Errors whose message is for people all the same; MLflow's where a command has loaded it."""
-    mlflow = sys.modules.get("mlflow.exceptions")
-    return (EndedEarlyError,) if mlflow is None else (EndedEarlyError, mlflow.MlflowException)
+    """Errors that are for people all the same; MLflow's and those of Prefect's client where they are loaded."""
+    mlflow, httpx = (sys.modules.get(name) for name in ("mlflow.exceptions", "httpx"))
+    return (
+        EndedEarlyError,
+        *(() if mlflow is None else (mlflow.MlflowException,)),
+        *(() if httpx is None else (httpx.TransportError,)),
+    )
+
+
+def _in_words(error: Exception) -> str:
+    if type(error).__module__.partition(".")[0] != "httpx":
+        return str(error)
+    return f"Prefect's server does not answer ({error}); what is finished is kept: run the same command again"
 
 
 def _explain_system(error: OSError) -> int:

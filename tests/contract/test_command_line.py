@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import cv2
+import httpx
 import mlflow.exceptions
 import numpy as np
 import pytest
@@ -156,6 +157,7 @@ def gray(path: Path) -> Path:
             "stage 'distill' ended early (Killed); what it had finished is",
         ),
         (mlflow.exceptions.MlflowException("no\nsuch run"), 1, "no such run\n"),
+        (httpx.ConnectError("refused"), 1, "Prefect's server does not answer (refused); what is finished"),
         (OSError(28, "No space left on device", "a.txt"), 1, "a.txt: No space left on device\n"),
         (OSError(28, "No space left on device"), 1, "No space left on device\n"),
         (PermissionError(13, "Permission denied", "top/x"), 2, "top/x: Permission denied\n"),
