@@ -124,7 +124,7 @@ def _say(message: str, *, code: int) -> int:
 
 
 def _no_faults_of_the_user() -> tuple[type[Exception], ...]:
-    """Errors that are for people all the same; MLflow's and those of Prefect's client where they are loaded."""
+    """Errors that are for people all the same; MLflow's and Prefect's where a command has loaded them."""
     mlflow, httpx = (sys.modules.get(name) for name in ("mlflow.exceptions", "httpx"))
     return (
         EndedEarlyError,
