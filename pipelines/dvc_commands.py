@@ -42,7 +42,9 @@ class StageDiedError(EndedEarlyError):
 def dvc_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for DVC: this Python's console scripts come first, as a stage's command names one."""
     scripts = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}", **(extra or {})}
+    path = f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}"
+    # `dvc init` reports to DVC's makers before the project's own settings could forbid it.
+    return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **(extra or {})}
 
 
 def run_dvc(root: Path, *arguments: str) -> str:

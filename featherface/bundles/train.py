@@ -187,7 +187,7 @@ def _take_folder(out: Path, fingerprint: str) -> None:
         return
     if launched_rank() > 0:
         return  # the first process looks after the folder
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(
             f"{out}: holds something else than the training of this bundle; give a new folder, or the one "
             "that this bundle was trained in before"

@@ -9,6 +9,7 @@ import typer
 
 from featherface.cli.flows import find_flow
 from featherface.cli.options import RUNNER, Runner, read_settings
+from featherface.errors import OptionError
 
 SHIPPED_STUDENT = Path(__file__).parent.parent / "weights" / "featherface.safetensors"
 _EXAMPLES = """\b
@@ -73,11 +74,19 @@ def pipeline(
         root=folder,
         data=data,
         teacher=teacher,
-        student=SHIPPED_STUDENT if student == "shipped" else student and Path(student),
+        student=_path_of(student),
         settings=read_settings(changes, example="distill.train.epochs=80"),
     )
     typer.echo(outcome.table())
     return 0
+
+
+def _path_of(student: str | None) -> Path | None:
+    if student is None:
+        return None
+    if not student.strip():
+        raise OptionError("--student is empty: give a .safetensors file or `shipped`, or leave it out")
+    return SHIPPED_STUDENT if student == "shipped" else Path(student)
 
 
 def run(

@@ -11,7 +11,6 @@ from pydantic import ConfigDict, Field
 from featherface.config import (
     Config,
     Count,
-    Fraction,
     Positive,
     Section,
     load_profile,
@@ -26,7 +25,7 @@ CellName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 class Development(Section):
     """The photographs that judge: a part of the training photographs, which no cell trains on."""
 
-    fraction: Fraction = 0.07
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.07
     seed: int = 0
     scale: Positive = 1.6
     """Pixels of the benchmark's photographs over pixels of the stored ones: 1024 over 640."""

@@ -278,6 +278,7 @@ def test_a_table_on_standard_output_leaves_what_a_script_wrote_before(tmp_path: 
         (["bench", "--data", "d", "--model", ""], "--model is empty: give a file"),
         (["bench", "--data", "d", "--size", "100"], "--size 100 is no multiple of 32; take 96 or 128"),
         (["bench", "--data", "d", "--out", "a.png"], "a.png/comparison.json: cannot be written"),
+        (["pipeline", "--student", ""], "--student is empty: give a .safetensors file or `shipped`"),
         (["detect", "a.png", "--json", "--json-lines"], "only one of --json, --json-lines and --csv -"),
         (["detect", "a.png", "--json", "--csv", "-"], "only one of --json, --json-lines and --csv -"),
         (["detect", "a.png", "--device", "tpu"], "device 'tpu': allowed are auto, cpu, cuda"),

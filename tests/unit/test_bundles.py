@@ -141,6 +141,9 @@ def test_the_training_of_another_bundle_is_not_gone_on_with(
     with pytest.raises(DataError, match=r"out: holds something else .*; give a new folder"):
         train_bundle(other, result)
     assert {path: path.read_bytes() for path in result.iterdir()} == before
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file: holds something else"):
+        train_bundle(bundle, tmp_path / "file")
 
 
 def test_bad_input_is_told_in_a_line(tmp_path: Path) -> None:

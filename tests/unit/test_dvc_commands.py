@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -228,3 +229,16 @@ def test_a_child_whose_parent_is_gone_does_not_start(tmp_path: Path) -> None:
     )  # fmt: skip
     assert refused.returncode == 1
     assert "is gone" in refused.stderr
+
+
+def test_a_new_project_tells_its_makers_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dvc init` runs before the project has settings of its own; a process of its own reports afterwards."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        monkeypatch.setenv("DVC_ANALYTICS_ENDPOINT", address)
+        monkeypatch.delenv("DVC_TEST", raising=False)
+        monkeypatch.delenv("DVC_NO_ANALYTICS", raising=False)
+        dvc_commands.initialize(tmp_path)
+        listener.settimeout(5)
+        with pytest.raises(TimeoutError):
+            listener.accept()

@@ -67,6 +67,8 @@ def test_cells_change_what_they_name_and_nothing_else(tmp_path: Path) -> None:
         ("cells: {../a: {}}", "key 'cells.../a.[key]'"),
         ("cells: {a: {}}\nseed: 3", "unknown key 'seed'; allowed here: profile"),
         ("profile: none\ncells: {a: {}}", "there is no such profile"),
+        ("development: {fraction: 0}\ncells: {a: {}}", "key 'development.fraction'"),
+        ("development: {fraction: 1}\ncells: {a: {}}", "key 'development.fraction'"),
     ],
 )
 def test_what_a_plan_must_not_say_is_named(tmp_path: Path, text: str, problem: str) -> None:
