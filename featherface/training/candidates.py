@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from featherface.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from featherface.training.checkpoint import Checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
     from featherface.training.state import Checkpointing
@@ -94,11 +94,7 @@ class CandidateParts:
         self._kept_at = time.monotonic()
 
     def _read(self, checkpointing: Checkpointing) -> None:
-        for path in _files(checkpointing):
-            checkpoint = load_checkpoint(path)
-            if checkpoint.fingerprint != checkpointing.fingerprint:
-                _LOGGER.warning("%s is of another configuration or data: looking at all photographs", path)
-                break
+        while (checkpoint := checkpointing.kept(_file(checkpointing, self._num_files))) is not None:
             part = Candidates(**checkpoint.states)
             self.known.append(part)
             self.num_candidates += len(part)
@@ -113,14 +109,6 @@ class CandidateParts:
             path.unlink()
         if self.known:
             _LOGGER.info("going on behind %d photographs", self.num_photographs)
-
-
-def _files(checkpointing: Checkpointing) -> Iterator[Path]:
-    for number in count():
-        path = _file(checkpointing, number)
-        if not path.exists():
-            return
-        yield path
 
 
 def _file(checkpointing: Checkpointing, number: int) -> Path:

@@ -38,7 +38,6 @@ from featherface.training.candidates import CandidateParts, Candidates, join_can
 from featherface.training.checkpoint import (
     Checkpoint,
     generator_states,
-    load_checkpoint,
     restore_generators,
     save_checkpoint,
 )
@@ -210,11 +209,8 @@ class _Fit:
 
     def resume(self, checkpointing: Checkpointing) -> list[float]:
         """Take over the checkpoint, if there is one of this fingerprint; the losses of its epochs."""
-        if not checkpointing.path.exists():
-            return []
-        checkpoint = load_checkpoint(checkpointing.path)
-        if checkpoint.fingerprint != checkpointing.fingerprint:
-            _LOGGER.warning("%s is of another configuration or data: not gone on with", checkpointing.path)
+        checkpoint = checkpointing.kept()
+        if checkpoint is None:
             return []
         self.rescorer.load_state_dict(checkpoint.states["rescorer"])
         self.optimizer.load_state_dict(checkpoint.states["optimizer"])

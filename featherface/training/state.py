@@ -61,6 +61,24 @@ class Checkpointing:
     every_s: float = 120.0
     """Seconds between checkpoints inside an epoch; each epoch ends with one as well. 0: at every step."""
 
+    def kept(self, path: Path | None = None) -> Checkpoint | None:
+        """What a killed run with this fingerprint left behind; None if there is nothing of the kind.
+
+        Args:
+            path: of another file than `self.path`.
+
+        Raises:
+            ModelError: the file is damaged.
+        """
+        path = path or self.path
+        if not path.exists():
+            return None
+        checkpoint = load_checkpoint(path)
+        if checkpoint.fingerprint != self.fingerprint:
+            _LOGGER.warning("%s is of another configuration or data: not gone on with", path)
+            return None
+        return checkpoint
+
 
 @dataclass
 class TrainingState:
@@ -145,13 +163,11 @@ class TrainingState:
         Raises:
             ModelError: the file is damaged, or its network has another shape.
         """
-        path = checkpointing.path
-        if not path.exists():
+        path, checkpoint = checkpointing.path, checkpointing.kept()
+        if checkpoint is None:
             return False
-        checkpoint = load_checkpoint(path)
-        is_same_recipe = checkpoint.extra.get("recipe") == asdict(self.recipe)
-        if checkpoint.fingerprint != checkpointing.fingerprint or not is_same_recipe:
-            _LOGGER.warning("%s is of another configuration or data: training from the start", path)
+        if checkpoint.extra.get("recipe") != asdict(self.recipe):
+            _LOGGER.warning("%s is of another configuration or data: not gone on with", path)
             return False
         try:
             self._restore(checkpoint)

@@ -267,7 +267,7 @@ def test_checkpoint_of_another_training_is_not_gone_on_with(
     other = Experiment(ema_decay=0.9) if what == "recipe" else Experiment()
     other.run(path, fingerprint="g" if what == "fingerprint" else "f")
     assert len(other.seen) == 2 * STEPS
-    assert "is of another configuration or data: training from the start" in caplog.text
+    assert "is of another configuration or data: not gone on with" in caplog.text
 
 
 def test_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
