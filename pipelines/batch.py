@@ -25,9 +25,8 @@ from featherface.monitoring.shards import (
 )
 from featherface.monitoring.sources import list_images
 from featherface.monitoring.statistics import SHIFTED, compare
-from featherface.tracking.connection import configure
 from featherface.tracking.download import download_model
-from featherface.tracking.registry import ModelRegistry
+from featherface.tracking.registry import open_registry
 from featherface.tracking.versions import MODEL_NAME
 from pipelines.runners import Runner, task_runner
 
@@ -81,8 +80,7 @@ def detect_batch(
 
 
 def _champion(root: Path) -> Settings:
-    configure(root)
-    champion = ModelRegistry().current_champion()
+    champion = open_registry(root).current_champion()
     if champion is None:
         raise ConfigError(f"{root}: its registry has no champion; `featherface pipeline` makes one")
     model = download_model(f"models:/{MODEL_NAME}/{champion.version}", root=root)

@@ -18,7 +18,7 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
 from featherface.claims.answers import answer, costs, minutes_of, read_scores, read_validation_scores
-from featherface.claims.ledger import Answer, Ledger, Network, cells_of, read_ledger
+from featherface.claims.ledger import Answer, Ledger, Network
 from featherface.claims.report import PLOT_FILE, plot, to_markdown
 from featherface.claims.statistics import Score
 from featherface.claims.validation import (
@@ -27,7 +27,7 @@ from featherface.claims.validation import (
     validation_ground_truth,
 )
 from featherface.config import EvaluateConfig
-from featherface.errors import FeatherFaceError, ModelError
+from featherface.errors import FeatherFaceError
 from featherface.files import write_atomically
 from featherface.inference.loading import shipped_weights
 from featherface.tracking.connection import configure, tracking_uri
@@ -35,7 +35,8 @@ from featherface.tracking.provenance import DATA_MD5, git_sha, provenance_tags
 from featherface.tracking.runs import start_pipeline_run, start_stage_run
 from featherface.trials.cell import RESULT, WEIGHTS, run_cell
 from featherface.trials.plan import Cell
-from pipelines.data_sources import DataSource, describe_data, local_data
+from pipelines.claims_request import read_request
+from pipelines.data_sources import DataSource, local_data
 from pipelines.runners import Runner, task_runner
 from pipelines.workspace_turn import workspace_turn
 
@@ -143,11 +144,8 @@ def claims(
     Raises:
         FeatherFaceError: ledger, data or weights cannot be used.
     """
-    asked = read_ledger(ledger)
-    cells = cells_of(asked, budget, where=str(ledger))
-    if not teacher.is_file():
-        raise ModelError(f"{teacher}: there is no such file; give the teacher's .safetensors")
-    source = describe_data(data)
+    request = read_request(ledger=ledger, budget=budget, data=data, teacher=teacher)
+    asked, cells, source = request.ledger, request.cells, request.source
     logger.info("%d trainings of %d cells", len(cells), len(asked.cells))
     configure(Path())
     with start_pipeline_run(

@@ -21,6 +21,7 @@ from pipelines.dvc_locks import mend_locks
 DATA_FILE = "data.dvc"
 MESSAGE_CHARS = 600
 _LAST_LINES = 4
+_GOODBYE_S = 3.0
 # MLflow keeps each version's recipe, a `data.dvc` with it; file managers leave notes where somebody looked.
 _FILES_OF_OTHERS = (f"/{ARTIFACTS}", ".DS_Store", "Thumbs.db")
 
@@ -102,9 +103,22 @@ def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
         cwd=root, env=child_environment(dvc_environment(environment)), text=True, errors="replace",
         stdout=None if is_watched else subprocess.PIPE, stderr=None if is_watched else subprocess.STDOUT,
     ) as process:  # fmt: skip
-        for line in process.stdout or ():
-            sys.stderr.write(line)
-            sys.stderr.flush()
-            last_words.append(line.strip())
+        try:
+            for line in process.stdout or ():
+                sys.stderr.write(line)
+                sys.stderr.flush()
+                last_words.append(line.strip())
+            process.wait()
+        except BaseException:
+            _end(process)
+            raise
     if process.returncode != 0:
         raise StageDiedError(stage, " | ".join(filter(None, last_words))[-MESSAGE_CHARS:])
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Leave a stage that Ctrl-C reached as well a moment for its last words; a kill of us alone did not."""
+    try:
+        process.wait(_GOODBYE_S)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # the stage ends with it

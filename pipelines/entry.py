@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.environment import configure_prefect
+from featherface.tracking.registry import open_registry
+from pipelines.claims_request import read_request
+from pipelines.environment import prefect_ready
 from pipelines.workspace import prepare_workspace
 from pipelines.workspace_turn import workspace_turn
 
@@ -21,25 +23,31 @@ def run_batch(*, root: Path, **parameters: Any) -> dict[str, Any]:
         FeatherFaceError: as of the flow.
     """
     root = root.resolve()
-    configure_prefect(root)
-    from pipelines.batch import detect_batch  # after the environment: Prefect reads it on import
+    open_registry(root)  # refuses a folder without one before anything is made there
+    with prefect_ready(root):
+        from pipelines.batch import detect_batch
 
-    summary: dict[str, Any] = detect_batch(root=str(root), **parameters)
+        summary: dict[str, Any] = detect_batch(root=str(root), **parameters)
     return summary
 
 
-def run_claims(*, folder: Path, **parameters: Any) -> str:
+def run_claims(
+    *, folder: Path, ledger: Path, budget: str, data: Path, teacher: Path, **parameters: Any
+) -> str:
     """Run the flow `claims`, whose parameters these are, in this process.
 
     Raises:
         FeatherFaceError: as of the flow.
     """
     folder = folder.resolve()
+    read_request(ledger=ledger, budget=budget, data=data, teacher=teacher)
     folder.mkdir(parents=True, exist_ok=True)  # Prefect's database does not make the folders above it
-    configure_prefect(folder)
-    from pipelines.claims import claims  # after the environment: Prefect reads it on import
+    with prefect_ready(folder):
+        from pipelines.claims import claims
 
-    text: str = claims(folder=folder, **parameters)
+        text: str = claims(
+            folder=folder, ledger=ledger, budget=budget, data=data, teacher=teacher, **parameters
+        )
     return text
 
 
@@ -71,7 +79,7 @@ def run_pipeline(
         prepare_workspace(
             root, profile=profile, data=data, teacher=teacher, student=student, settings=settings
         )
-        configure_prefect(root)
-        from pipelines.flows import run_flow  # after the environment: Prefect reads it on import
+        with prefect_ready(root):
+            from pipelines.flows import run_flow
 
-        return run_flow(root)
+            return run_flow(root)

@@ -3,22 +3,47 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def configure_prefect(root: Path) -> None:
-    """Keep Prefect's state inside the workspace, quiet, and patient on a slow machine.
+@contextmanager
+def prefect_ready(root: Path) -> Iterator[None]:
+    """Have Prefect at hand while the block runs; modules that import it are imported inside the block.
 
-    Without a `PREFECT_API_URL` Prefect starts a temporary server for the run: nothing has to run beforehand.
+    Its state is kept inside the workspace. Without a `PREFECT_API_URL` there is a server for just this run.
+
+    Raises:
+        EndedEarlyError: that server does not start.
     """
     defaults = {
         "PREFECT_HOME": str(root / ".prefect"),
         # Its telemetry writes beside the flow into the same SQLite file: "database is locked".
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS": "pipelines.console.TerseConsoleHandler",
         "DO_NOT_TRACK": "1",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    from pipelines.temporary_server import prefect_server
+
+    with _a_polite_kill_as_ctrl_c(), prefect_server():
+        yield
+
+
+@contextmanager
+def _a_polite_kill_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM, from `kill`, a supervisor or a container's end, lets a run tell its servers that it stops."""
+    if threading.current_thread() is not threading.main_thread():  # where Python handles no signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -52,6 +52,7 @@ def retrain_and_judge(root: Path) -> State[PipelineOutcome]:
     pipeline_run = start_pipeline_run(name=f"pipeline-{config.data.source}", tags=tags)
     with patient_client(), pipeline_run as tracker:
         run_id = tracker.run_id or ""
+        tracker.log_params(config.model_dump())
         stages = _reproduce_all(root, run_id=run_id, flow_run_id=flow_run_id)
         tags = provenance_tags(root, flow_run_id=flow_run_id)  # the stages wrote dvc.lock
         tracker.set_tags(tags)

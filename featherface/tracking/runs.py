@@ -40,7 +40,7 @@ def start_pipeline_run(
 ) -> Iterator[MlflowTracker]:
     """The run that the runs of the stages hang below, open while the block runs.
 
-    It ends FINISHED, FAILED where the block raises, KILLED where it is interrupted (Ctrl-C, SystemExit).
+    It ends FINISHED, FAILED where the block raises, KILLED where it is interrupted (Ctrl-C, SIGTERM).
 
     Args:
         name: what the run is called in the table of runs.
@@ -186,12 +186,12 @@ def _open_run(
             f"no run can be opened in {shown(client.tracking_uri)}: {first_line(error)}"
         ) from error
     tracker = MlflowTracker(client, run.info.run_id)
-    status = "FAILED"
+    status = "KILLED"
     try:
         yield tracker
         status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
-        status = "KILLED"
+    except Exception:
+        status = "FAILED"
         raise
     finally:
         tracker.close()

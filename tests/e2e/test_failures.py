@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
@@ -43,10 +46,11 @@ def results(root: Path) -> dict[str, object]:
     }
 
 
-def start_pipeline(root: Path) -> psutil.Popen:
+def start_pipeline(root: Path, errors: IO[str] | int = subprocess.DEVNULL) -> psutil.Popen:
+    """In a session of its own, as a terminal gives it, so that one signal reaches all of it."""
     return psutil.Popen(
         [*FEATHERFACE, "pipeline", "--root", str(root)],
-        cwd=root, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=root, env=environment(), stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
     )  # fmt: skip
 
 
@@ -74,9 +78,8 @@ def kill_all(process: psutil.Popen) -> None:
     psutil.wait_procs(members, timeout=10)
 
 
-def kill_in(stage: str, root: Path) -> bool:
-    """Run the pipeline until a stage is at work, and kill everything; False if the stage was not seen."""
-    process = start_pipeline(root)
+def wait_for(stage: str, process: psutil.Popen) -> bool:
+    """Wait until a stage is at work; False if the pipeline ends before."""
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         for member in family(process):
             try:
@@ -84,11 +87,19 @@ def kill_in(stage: str, root: Path) -> bool:
             except psutil.NoSuchProcess:
                 continue
             if "run" in command and command[command.index("run") + 1 : command.index("run") + 2] == [stage]:
-                kill_all(process)
                 return True
         time.sleep(0.02)
     process.wait()
     return False
+
+
+def kill_in(stage: str, root: Path) -> bool:
+    """Run the pipeline until a stage is at work, and kill everything; False if the stage was not seen."""
+    process = start_pipeline(root)
+    is_seen = wait_for(stage, process)
+    if is_seen:
+        kill_all(process)
+    return is_seen
 
 
 def finish(root: Path) -> subprocess.CompletedProcess[str]:
@@ -121,6 +132,29 @@ def test_killed_in_every_stage_the_result_is_the_same(tmp_path: Path, undisturbe
     assert results(root) == undisturbed
     listed = run_featherface("registry", "list", root=root).stdout
     assert listed.count("champion") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "reaches_all"), [(signal.SIGINT, True), (signal.SIGTERM, False)], ids=["ctrl-c", "kill"]
+)
+def test_stopped_politely_it_says_so_in_a_line(
+    tmp_path: Path, number: signal.Signals, *, reaches_all: bool
+) -> None:
+    """The line is all: Prefect's server lives until it has heard of it, so that nothing is tried again."""
+    root, log = new_workspace(tmp_path / "stopped"), tmp_path / "log"
+    with log.open("w") as errors:
+        process = start_pipeline(root, errors)
+        assert wait_for("train_teacher", process)
+        members = family(process)
+        (os.killpg if reaches_all else os.kill)(process.pid, number)
+        assert process.wait(timeout=60) == 130
+    assert psutil.wait_procs(members, timeout=20)[1] == []
+    said = log.read_text().partition("[2/7] train_teacher: running\n")[2].splitlines()
+    assert said[-1] == "featherface: stopped; run the same command again to go on"
+    assert not [line for line in said[:-1] if not line.startswith("epoch ")]
+    with contextlib.closing(sqlite3.connect(root / "mlflow.db")) as database:
+        query = "SELECT status FROM runs WHERE name = 'pipeline-synthetic'"
+        assert database.execute(query).fetchall() == [("KILLED",)]
 
 
 @pytest.mark.parametrize("seed", [20261122])

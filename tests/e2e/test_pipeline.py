@@ -87,6 +87,7 @@ def test_first_run_is_a_parent_with_a_child_for_each_stage(
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
     distill = children[list(STAGES).index("distill")]
+    assert parent.data.params["distill.train.epochs"] == "2"
     assert distill.data.params["model.architecture"] == "v2-ultra"
     assert {"train/loss", "model/params", "sys/peak_memory_mib"} <= set(distill.data.metrics)
     assert {"val/ap_easy", "val/ap_medium", "val/ap_hard", "val/ap_mean", "model/params"} <= set(

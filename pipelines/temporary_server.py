@@ -1,0 +1,100 @@
+"""A Prefect server for the length of one run, where no other is named: nothing has to run beforehand.
+
+Prefect has one as well, and starts it in our process group and on a port that it guesses: Ctrl-C ends it
+before the flow that wants to tell it so, SIGKILL of the flow leaves it behind, two runs may guess one port.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from featherface.child_process import child_environment, module_command
+from featherface.errors import EndedEarlyError
+
+STARTUP_S = 180.0
+_GOODBYE_S = 5.0
+
+
+@contextmanager
+def prefect_server() -> Iterator[None]:
+    """Have a server while the block runs: that of `PREFECT_API_URL`, or one that ends with the block.
+
+    Raises:
+        EndedEarlyError: ours does not start; its own words are on stderr.
+    """
+    if PREFECT_API_URL.value():
+        yield
+        return
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # the system knows which port is free
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        process = _start(listener)
+    try:
+        _wait_until_ready(process, url)
+        with temporary_settings({PREFECT_API_URL: url}):
+            try:
+                yield
+            finally:
+                _deliver_all()
+    finally:
+        _stop(process)
+
+
+def _start(listener: socket.socket) -> subprocess.Popen[bytes]:
+    """Start it in a session of its own, where no terminal's Ctrl-C reaches it; it ends with this process."""
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        module_command(__name__, str(listener.fileno())),
+        env=child_environment(os.environ), pass_fds=(listener.fileno(),), start_new_session=True,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + STARTUP_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            # The system takes the connection before the server does, so the question waits for its answer.
+            if httpx.get(f"{url}/health", timeout=1.0, trust_env=False).is_success:
+                return
+        except httpx.TimeoutException:
+            continue
+        except httpx.TransportError:
+            time.sleep(0.1)
+    what = "does not answer" if process.poll() is None else f"ended with exit code {process.returncode}"
+    raise EndedEarlyError(f"Prefect's temporary server {what}; run the same command again")
+
+
+def _deliver_all() -> None:
+    """Send what Prefect's threads still hold: they would do so at the end of Python, to nobody."""
+    APILogWorker.drain_all(timeout=_GOODBYE_S)
+    EventsWorker.drain_all(timeout=_GOODBYE_S)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_GOODBYE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _serve(file_descriptor: int) -> None:
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    uvicorn.run(create_app(ephemeral=True, final=True), fd=file_descriptor, log_level="error", lifespan="on")
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))
