@@ -10,20 +10,19 @@ from prefect.logging.handlers import PrefectConsoleHandler
 
 from featherface.errors import EndedEarlyError, FeatherFaceError
 
-_TOLD_BY_US = (FeatherFaceError, KeyboardInterrupt, TerminationSignal)
+_TOLD_BY_US = (FeatherFaceError, EndedEarlyError, KeyboardInterrupt, TerminationSignal)
+_SUMMARY = "Finished in state"
+"""How Prefect begins what it says of a task once more, when all has been said."""
 
 
 class TerseConsoleHandler(PrefectConsoleHandler):
-    """Prefect's handler without refusals and Ctrl-C, and without the traceback of a stage that ended early.
+    """Prefect's handler without refusals, Ctrl-C and stages that ended early.
 
     Servers get all of it as before: their handlers are others.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to print a record, which is made while its exception is handled."""
-        error = sys.exception()
-        if isinstance(error, _TOLD_BY_US):
+        if isinstance(sys.exception(), _TOLD_BY_US) or record.getMessage().startswith(_SUMMARY):
             return False
-        if isinstance(error, EndedEarlyError):
-            record.exc_info = record.exc_text = None
         return bool(super().filter(record))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from pathlib import Path
@@ -40,18 +41,21 @@ from pipelines.opponent import PREDICTIONS_FILE, gate_metrics, meet_champion, pa
 from pipelines.outcome import StageOutcome, WhatHappened
 from pipelines.reproduction import recipe_of
 
+logger = logging.getLogger(__name__)
+
 RETRY_DELAYS_S = [5.0, 20.0]
 _VERDICTS = {ROLLED_BACK: "was rolled back", WITHDRAWN: "was withdrawn", DECLINED: "was declined"}
 """Statuses that only a person takes away."""
 
 
-def _is_worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+def _is_worth_a_retry(_task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Bad input stays bad; a killed stage goes on from its checkpoint, a server may come back."""
     try:
         state.result()
     except FeatherFaceError:
         return False
-    except Exception:  # noqa: BLE001 - whatever it was, it is asked only what kind it was
+    except Exception as error:  # noqa: BLE001 - whatever it was, it is asked only what kind it was
+        logger.warning("%s is tried again: %s", run.name, error)
         return True
     return False
 
