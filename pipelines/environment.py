@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from featherface.stopping import stopped_in_order
 
 
 @contextmanager
@@ -32,18 +32,5 @@ def prefect_ready(root: Path) -> Iterator[None]:
         os.environ.setdefault(name, value)
     from pipelines.temporary_server import prefect_server
 
-    with _a_polite_kill_as_ctrl_c(), prefect_server():
+    with stopped_in_order(), prefect_server():
         yield
-
-
-@contextmanager
-def _a_polite_kill_as_ctrl_c() -> Iterator[None]:
-    """SIGTERM, from `kill`, a supervisor or a container's end, lets a run tell its servers that it stops."""
-    if threading.current_thread() is not threading.main_thread():  # where Python handles no signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -30,6 +30,7 @@ from featherface.cli import (
 )
 from featherface.cli.printing import drop_what_cannot_be_written, escape_what_cannot_be_written, printable
 from featherface.errors import EndedEarlyError, FeatherFaceError
+from featherface.stopping import TERMINATED
 
 # Newer versions of typer carry a copy of click of their own and do not export this base class.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -112,9 +113,13 @@ def _run(arguments: list[str]) -> int:
         return _explain_missing(error)
     except typer.Abort:
         result = _STOPPED
-    if result == _STOPPED:
+    except SystemExit as error:
+        if error.code != TERMINATED:
+            raise
+        result = TERMINATED
+    if result in (_STOPPED, TERMINATED):
         what_then = "begin anew" if _GO_ON.isdisjoint(arguments[:1]) else "go on"
-        _say(f"stopped; run the same command again to {what_then}", code=_STOPPED)
+        _say(f"stopped; run the same command again to {what_then}", code=result)
     return result if isinstance(result, int) else 0
 
 

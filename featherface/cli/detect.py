@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +15,7 @@ from featherface.cli.options import MODEL, chosen_model
 from featherface.cli.printing import printable
 from featherface.cli.table import STANDARD_OUTPUT, FaceTable
 from featherface.errors import DataError, OptionError
+from featherface.stopping import stopped_in_order
 
 if TYPE_CHECKING:
     from featherface.inference.results import Faces
@@ -101,7 +98,7 @@ def detect(
     listed: list[dict[str, Any]] = []
     failures, num_found, num_faces = [], 0, 0
     results = detect_files(detector, paths, outputs=outputs, every=every)
-    with _stopped_in_order(), _table(csv_file) as add_rows, closing(results):
+    with stopped_in_order(), _table(csv_file) as add_rows, closing(results):
         for name, result in results:
             if isinstance(result, DataError):
                 failures.append(str(result))
@@ -165,20 +162,3 @@ def _table(path: Path | None) -> Iterator[Callable[[str, Faces], None]]:
         table.discard()
         raise
     table.close()
-
-
-@contextmanager
-def _stopped_in_order() -> Iterator[None]:
-    """Inside, SIGTERM ends the program as Ctrl-C does: nothing half-written stays."""
-    if threading.current_thread() is not threading.main_thread():  # signals are no business of others
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _exit)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _exit(number: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)

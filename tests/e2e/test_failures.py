@@ -147,7 +147,7 @@ def test_stopped_politely_it_says_so_in_a_line(
         assert wait_for("train_teacher", process)
         members = family(process)
         (os.killpg if reaches_all else os.kill)(process.pid, number)
-        assert process.wait(timeout=60) == 130
+        assert process.wait(timeout=60) == 128 + number
     assert psutil.wait_procs(members, timeout=20)[1] == []
     said = log.read_text().partition("[2/7] train_teacher: running\n")[2].splitlines()
     assert said[-1] == "featherface: stopped; run the same command again to go on"
