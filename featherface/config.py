@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from featherface.errors import ConfigError
 from featherface.names import INNOVATIONS, Architecture, Innovation
 
 PROFILES_DIR = Path(__file__).parent / "profiles"
+DATA_FOLDER = "data"
+"""Of a workspace: where its data set lies, as `dvc.yaml` and `data.dvc` have it."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -45,9 +48,22 @@ class DataConfig(Section):
     """Which photographs, and which of their faces are learnt."""
 
     source: Literal["synthetic", "widerface"] = "synthetic"
-    root: str = "data"
+    root: str = DATA_FOLDER
     min_face_px: NonNegative = 6.0
     """Faces with a shorter side below this in a training view are ignored: neither positive nor negative."""
+
+    @field_validator("root")
+    @classmethod
+    def _is_tracked(cls, root: str) -> str:
+        # The key stays for the sake of the files that have it. Another folder would be read, but no change of
+        # it seen.
+        if root != DATA_FOLDER:
+            raise PydanticCustomError(
+                "untracked",
+                "DVC tracks the workspace's folder 'data' and no other; set it to data, and give photographs "
+                "that lie elsewhere with --data to a new workspace",
+            )
+        return root
 
 
 class ModelConfig(Section):
