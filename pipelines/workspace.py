@@ -138,7 +138,7 @@ def _make_data(folder: Path, config: Config, source: Path | None) -> None:
         )
     else:
         logger.info("importing %s", source)
-        import_widerface(source, folder)
+        import_widerface(source, folder, whole=True)
 
 
 def _fetch_data(root: Path) -> bool:

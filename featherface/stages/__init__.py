@@ -50,7 +50,10 @@ _ALL = (
         sections=("data",),
         inputs=(DATA_FOLDER,),
         outputs=(Output(names.VALIDATION_REPORT, "metric"), Output(names.VALIDATION_PLOT)),
-        code=(*_BASE, *_IMAGES, "data/validation.py", "data/validation_plot.py", "stages/validate.py"),
+        code=(
+            *(*_BASE, *_IMAGES, "data/validation.py", "data/validation_plot.py"),
+            *("evaluation/ground_truth.py", "stages/validate.py"),
+        ),
     ),
     Stage(
         name="train_teacher",
