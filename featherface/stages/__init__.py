@@ -139,7 +139,7 @@ _ALL = (
     Stage(
         name="report",
         module="featherface.stages.report",
-        sections=("data", "model", "teacher", "distill", "rescore", "evaluate"),
+        sections=("data", "model", "teacher", "distill", "rescore", "evaluate", "export"),
         inputs=(
             names.RESCORE_METRICS,
             names.EVALUATION_METRICS,
