@@ -297,11 +297,10 @@ def load_profile(name: str) -> Config:
     Raises:
         ConfigError: there is no such profile.
     """
-    path = PROFILES_DIR / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(profile.stem for profile in PROFILES_DIR.glob("*.yaml")))
-        raise ConfigError(f"--profile {name}: there is no such profile; known: {known}")
-    return load_config(path)
+    known = sorted(profile.stem for profile in PROFILES_DIR.glob("*.yaml"))
+    if name not in known:  # a path to one of them would name the workspace's folder, too
+        raise ConfigError(f"--profile {name}: there is no such profile; known: {', '.join(known)}")
+    return load_config(PROFILES_DIR / f"{name}.yaml")
 
 
 def with_settings(config: Config, settings: Mapping[str, Any], where: str) -> Config:
