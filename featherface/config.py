@@ -325,8 +325,12 @@ def dump_config(config: Section) -> str:
     return to_yaml(config.model_dump(mode="json"))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, *, advice: str = "give a params.yaml") -> dict[str, Any]:
     """Read a YAML file that holds a mapping; an empty file is an empty mapping.
+
+    Args:
+        path: the file.
+        advice: what to do if it cannot be read, for the message.
 
     Raises:
         ConfigError: the file is missing, unreadable, no YAML or no mapping.
@@ -334,7 +338,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a params.yaml") from error
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise ConfigError(f"{path}: cannot be read ({reason}); {advice}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date or number of no sense; too deep
         raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict | None):

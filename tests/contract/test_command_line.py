@@ -80,7 +80,10 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
         (["demo", "--out", LONG_NAME], f"{LONG_NAME}: File name too long"),
         (["evaluate", "--data", LONG_NAME], "File name too long"),
         (["score", "--predictions", LONG_NAME, "--ground-truth", "x"], "File name too long"),
-        (["trials", "nosuch.yaml", "--data", ".", "--teacher", "t"], "nosuch.yaml: cannot be read"),
+        (
+            ["trials", "nosuch.yaml", "--data", ".", "--teacher", "t"],
+            "nosuch.yaml: cannot be read (No such file or directory); give a plan, a YAML file with the",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
