@@ -52,7 +52,7 @@ _ALL = (
         outputs=(Output(names.VALIDATION_REPORT, "metric"), Output(names.VALIDATION_PLOT)),
         code=(
             *(*_BASE, *_IMAGES, "data/validation.py", "data/validation_plot.py"),
-            *("evaluation/ground_truth.py", "stages/validate.py"),
+            *("evaluation/ground_truth.py", "evaluation/mat_file.py", "stages/validate.py"),
         ),
     ),
     Stage(
