@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from featherface.errors import ConfigError
 from featherface.names import INNOVATIONS, Architecture, Innovation
 
 PROFILES_DIR = Path(__file__).parent / "profiles"
+DATA_FOLDER = "data"
+"""Of a workspace: where its data set lies, as `dvc.yaml` and `data.dvc` have it."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -45,9 +48,22 @@ class DataConfig(Section):
     """Which photographs, and which of their faces are learnt."""
 
     source: Literal["synthetic", "widerface"] = "synthetic"
-    root: str = "data"
+    root: str = DATA_FOLDER
     min_face_px: NonNegative = 6.0
     """Faces with a shorter side below this in a training view are ignored: neither positive nor negative."""
+
+    @field_validator("root")
+    @classmethod
+    def _is_tracked(cls, root: str) -> str:
+        # The key stays for the sake of the files that have it. Another folder would be read, but no change of
+        # it seen.
+        if root != DATA_FOLDER:
+            raise PydanticCustomError(
+                "untracked",
+                "DVC tracks the workspace's folder 'data' and no other; set it to data, and give photographs "
+                "that lie elsewhere with --data to a new workspace",
+            )
+        return root
 
 
 class ModelConfig(Section):
@@ -281,11 +297,10 @@ def load_profile(name: str) -> Config:
     Raises:
         ConfigError: there is no such profile.
     """
-    path = PROFILES_DIR / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(profile.stem for profile in PROFILES_DIR.glob("*.yaml")))
-        raise ConfigError(f"--profile {name}: there is no such profile; known: {known}")
-    return load_config(path)
+    known = sorted(profile.stem for profile in PROFILES_DIR.glob("*.yaml"))
+    if name not in known:  # a path to one of them would name the workspace's folder, too
+        raise ConfigError(f"--profile {name}: there is no such profile; known: {', '.join(known)}")
+    return load_config(PROFILES_DIR / f"{name}.yaml")
 
 
 def with_settings(config: Config, settings: Mapping[str, Any], where: str) -> Config:
@@ -310,8 +325,12 @@ def dump_config(config: Section) -> str:
     return to_yaml(config.model_dump(mode="json"))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, *, advice: str = "give a params.yaml") -> dict[str, Any]:
     """Read a YAML file that holds a mapping; an empty file is an empty mapping.
+
+    Args:
+        path: the file.
+        advice: what to do if it cannot be read, for the message.
 
     Raises:
         ConfigError: the file is missing, unreadable, no YAML or no mapping.
@@ -319,7 +338,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a params.yaml") from error
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise ConfigError(f"{path}: cannot be read ({reason}); {advice}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date or number of no sense; too deep
         raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict | None):

@@ -36,6 +36,7 @@ def describe_data(path: Path) -> DataSource:
 
     Raises:
         DataError: there is no such folder.
+        DvcError: what DVC has written beside it is broken.
     """
     path = path.resolve()
     if not path.is_dir():
@@ -80,6 +81,7 @@ def _cache() -> Path:
 
 def _default_remote(root: Path) -> str | None:
     """The address of a DVC project's default remote, if it has one."""
+    dvc_commands.refuse_broken_files(root)
     parser = configparser.ConfigParser()
     parser.read([root / ".dvc" / "config", root / ".dvc" / "config.local"])
     name = parser.get("core", "remote", fallback=None)

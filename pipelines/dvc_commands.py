@@ -5,6 +5,7 @@ The command line of DVC does the work; nothing here knows what a stage computes.
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import subprocess
@@ -14,11 +15,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from featherface.child_process import child_environment, module_command
-from featherface.errors import EndedEarlyError, FeatherFaceError
+from featherface.config import read_yaml
+from featherface.errors import ConfigError, EndedEarlyError, FeatherFaceError
 from featherface.tracking.connection import ARTIFACTS
 from pipelines.dvc_locks import mend_locks
 
 DATA_FILE = "data.dvc"
+_CONFIG_FILE = ".dvc/config"
+_MENDING = {
+    "dvc.lock": "restore it from git, or delete it: stages whose outputs are in DVC's cache come back from "
+    "there, others run again",
+    DATA_FILE: "restore it from git, or delete it: the data that are there are recorded anew",
+    _CONFIG_FILE: "restore it from git, or put that of another workspace in its place",
+}
 MESSAGE_CHARS = 600
 _LAST_LINES = 4
 _GOODBYE_S = 3.0
@@ -60,9 +69,29 @@ def run_dvc(root: Path, *arguments: str) -> str:
         cwd=root, env=dvc_environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
+        refuse_broken_files(root)
         words = " ".join((done.stderr or done.stdout).split())[-MESSAGE_CHARS:]
         raise DvcError(f"{root}: `dvc {' '.join(arguments)}` failed: {words}")
     return done.stdout
+
+
+def refuse_broken_files(root: Path) -> None:
+    """Name the file of DVC's that nobody can read: DVC shows a traceback, or with `--quiet` nothing at all.
+
+    Raises:
+        DvcError: there is one.
+    """
+    for name, advice in _MENDING.items():
+        path = root / name
+        if not path.exists():
+            continue
+        try:
+            if name == _CONFIG_FILE:
+                configparser.ConfigParser(strict=False, interpolation=None).read(path, encoding="utf-8")
+            else:
+                read_yaml(path)
+        except (ConfigError, configparser.Error, UnicodeDecodeError) as error:
+            raise DvcError(f"{path}: is broken, DVC cannot read it; {advice}") from error
 
 
 def initialize(root: Path) -> None:
@@ -91,6 +120,7 @@ def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
     DVC and the stage end with this process, however it ends: the next run finds nobody at work here.
 
     Raises:
+        DvcError: a file of DVC's is broken.
         StageDiedError: it failed. The message has its last words where nobody sits at a terminal: a flow on a
             server has no other place for them.
     """
@@ -113,6 +143,7 @@ def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
             _end(process)
             raise
     if process.returncode != 0:
+        refuse_broken_files(root)
         raise StageDiedError(stage, " | ".join(filter(None, last_words))[-MESSAGE_CHARS:])
 
 

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from featherface.config import Config
+from featherface.data.widerface import GROUND_TRUTH_DIR
 from featherface.errors import ModelError
 from featherface.evaluation.bootstrap import MEAN, Interval, ap_differences
 from featherface.evaluation.predictions import load_archive, read_predictions
-from featherface.evaluation.run import GROUND_TRUTH_DIR, evaluate_model_file
+from featherface.evaluation.run import evaluate_model_file
 from featherface.evaluation.widerface import load_ground_truth, restrict
 from featherface.tracking.download import download_model
 from featherface.tracking.provenance import DATA_MD5, UNKNOWN

@@ -139,7 +139,6 @@ def _refuse_ways_out(version: str, config: Config, data_file: Mapping[str, Any])
     places = [
         (PARAMS_FILE, "teacher.weights", config.teacher.weights),
         (PARAMS_FILE, "distill.initial_weights", config.distill.initial_weights),
-        (PARAMS_FILE, "data.root", config.data.root),
         (dvc_commands.DATA_FILE, "wdir", data_file.get("wdir")),
         *(
             (dvc_commands.DATA_FILE, "outs.path", out.get("path"))

@@ -66,6 +66,9 @@ def prepare_workspace(
             f"{params_path}: data.source is '{config.data.source}', asked for profile '{profile}'; "
             "give another --root, or the profile of this one"
         )
+    folder, is_drawn = root / config.data.root, config.data.source == "synthetic"
+    if not (is_drawn or folder.exists() or _recorded_version(root)):
+        _given_photographs(folder, data)  # the teacher is looked for near them
     if config.teacher.weights is not None:
         _bring_teacher(root / config.teacher.weights, given=teacher, data=data)
     elif teacher is not None:
@@ -132,13 +135,20 @@ def _make_data(folder: Path, config: Config, source: Path | None) -> None:
             image_hw=settings.image_hw,
             seed=settings.seed,
         )
-    elif source is None:
+    else:
+        given = _given_photographs(folder, source)
+        logger.info("importing %s", given)
+        import_widerface(given, folder, whole=True)
+
+
+def _given_photographs(folder: Path, source: Path | None) -> Path:
+    if source is None:
         raise DataError(
             f"{folder}: does not exist; give the photographs with --data DIR (WIDER FACE layout or its zips)"
         )
-    else:
-        logger.info("importing %s", source)
-        import_widerface(source, folder)
+    if not source.is_dir():
+        raise DataError(f"{source}: is no folder; give --data the one with WIDER FACE folders or archives")
+    return source
 
 
 def _fetch_data(root: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 
 from featherface.bundles import layout
 from featherface.errors import DataError
-from featherface.files import write_atomically
+from featherface.files import sha256_of, write_atomically
 
 
 def read_json(path: Path, advice: str) -> dict[str, Any]:
@@ -34,6 +35,28 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
     if content.get("schema") != layout.SCHEMA:
         raise DataError(f"{path}: has schema {content.get('schema')}, this code reads {layout.SCHEMA}")
     return content
+
+
+def check_files(folder: Path, digests: Mapping[str, str]) -> None:
+    """See that files are what they were: cut annotations, say, can be read, and are fewer photographs.
+
+    Args:
+        folder: of the files.
+        digests: SHA-256 by name.
+
+    Raises:
+        DataError: one is missing or another.
+    """
+    for name, digest in digests.items():
+        path = folder / name
+        try:
+            is_same = sha256_of(path) == digest
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error}); carry it again") from error
+        if not is_same:
+            raise DataError(
+                f"{path}: is not the file that was packed ({path.stat().st_size:,} bytes); carry it again"
+            )
 
 
 def write_network(path: Path, network: nn.Module) -> None:

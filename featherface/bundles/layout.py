@@ -3,7 +3,7 @@
 SCHEMA = 1
 
 BUNDLE = "bundle.json"
-"""Settings, what data and teacher they belong to, and the names of the other files."""
+"""Settings, what data and teacher they belong to, and the digests of the other files."""
 ANNOTATIONS = "annotations.txt"
 """Of the training photographs, in the benchmark's own format."""
 TEACHER = "teacher.npz"

@@ -68,15 +68,17 @@ def pack(
         described[name] = _describe(info, weights)
     write_atomically(target / layout.ANNOTATIONS, annotation_path(data, "train").read_bytes())
     shards = _write_shards(open_widerface(data, "train"), target, int(shard_mib * 2**20))
+    files = (*networks, layout.ANNOTATIONS, *shards)
     content = {
         "schema": layout.SCHEMA,
         "settings": settings_of(config),
         "data_version": data_version,
         "networks": described,
         "shards": shards,
+        "files": {name: sha256_of(target / name) for name in files},
     }
     write_atomically(target / layout.BUNDLE, json.dumps(content, indent=1).encode())
-    return [target / name for name in (*networks, layout.ANNOTATIONS, *shards, layout.BUNDLE)]
+    return [target / name for name in (*files, layout.BUNDLE)]
 
 
 def settings_of(config: Config) -> dict[str, Any]:

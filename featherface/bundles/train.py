@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from featherface.bundles import layout
-from featherface.bundles.files import read_json, read_network, write_network
+from featherface.bundles.files import check_files, read_json, read_network, write_network
 from featherface.data.widerface import Sample, read_annotations
 from featherface.distillation.student import StudentTraining
 from featherface.errors import DataError, FeatherFaceError, ImageDecodeError
@@ -99,6 +99,7 @@ def train_bundle(bundle: Path, out: Path) -> None:
     if (out / layout.RESULT).is_file():
         _LOGGER.info("%s is there: nothing to train", out / layout.RESULT)
         return
+    check_files(bundle, content.get("files", {}))  # bundles of before have no digests
     settings = _as_namespace(content["settings"])
     train = settings.distill.train
     photographs = ShardedPhotographs([bundle / name for name in content["shards"]])

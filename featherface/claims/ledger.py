@@ -15,6 +15,7 @@ from featherface.errors import ConfigError
 from featherface.names import Architecture
 from featherface.trials.plan import Cell, CellName, Development
 
+_ADVICE = "give a ledger, a YAML file with claims and the cells that answer them, such as claims.yaml"
 Verdict = Literal["supported", "refuted", "inconclusive"]
 Network = Literal["shipped", "teacher"]
 
@@ -99,7 +100,7 @@ def read_ledger(path: Path) -> Ledger:
     Raises:
         ConfigError: the file is no ledger, or a claim speaks of a cell that is not in it.
     """
-    ledger = validated(Ledger, read_yaml(path), str(path))
+    ledger = validated(Ledger, read_yaml(path, advice=_ADVICE), str(path))
     for name, gain in ledger.gains.items():
         unknown = sorted(set(gain.contrast) - set(ledger.cells))
         if unknown:

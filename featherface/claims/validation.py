@@ -7,12 +7,12 @@ from pathlib import Path
 
 from featherface.claims.statistics import NUM_DRAWS, Score
 from featherface.config import EvaluateConfig
-from featherface.data.widerface import open_widerface
+from featherface.data.widerface import GROUND_TRUTH_DIR, open_widerface
 from featherface.errors import DataError
 from featherface.evaluation.bootstrap import MEAN, ap_draws
 from featherface.evaluation.ground_truth import WiderGroundTruth, image_key, load_ground_truth, restrict
 from featherface.evaluation.predictions import read_predictions
-from featherface.evaluation.run import GROUND_TRUTH_DIR, detector_for, evaluate_dataset, judging_by
+from featherface.evaluation.run import detector_for, evaluate_dataset, judging_by
 from featherface.files import sha256_of, write_atomically
 
 PREDICTIONS = "validation"

@@ -36,7 +36,11 @@ def synthesize(
 @app.command("import-widerface", short_help="Bring WIDER FACE folders or zips into a folder.")
 def import_widerface(
     source: Annotated[
-        Path, typer.Argument(help="Folder with WIDER_train, WIDER_val, wider_face_split, or their zips.")
+        Path,
+        typer.Argument(
+            help="Folder with WIDER_train, WIDER_val, wider_face_split, ground_truth, or their zips "
+            "(the ground truth is in eval_tools.zip)."
+        ),
     ],
     destination: Annotated[Path, typer.Argument(help="New or empty folder.")] = Path("data"),
 ) -> None:
@@ -45,6 +49,7 @@ def import_widerface(
 
     importing.import_widerface(source, destination)
     typer.echo(f"{destination}: imported from {source}")
+    _tell_lacking(destination)
 
 
 @app.command(short_help="Look for broken, missing and duplicate images.")
@@ -67,6 +72,18 @@ def validate(
     from featherface.stages.validate import refuse_unusable
 
     refuse_unusable(report)
+    _tell_lacking(directory)
+
+
+def _tell_lacking(folder: Path) -> None:
+    from featherface.data.widerface import lacking
+
+    if missing := lacking(lambda part: (folder / part).exists()):
+        typer.echo(
+            f"{folder}: lacks {missing}; `featherface pipeline` needs it, `featherface trials` only "
+            "WIDER_train and its annotations",
+            err=True,
+        )
 
 
 @app.command(short_help="Record the data as a new version, and push it.")

@@ -38,11 +38,11 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Write a network as ONNX, with suppression inside, int8, OpenVINO, torch; each checked and timed."""
+    from featherface.data.widerface import GROUND_TRUTH_DIR
     from featherface.deployment.formats import FORMATS, parse_formats, possible_formats
     from featherface.deployment.run import export_formats
     from featherface.deployment.source import open_source
     from featherface.errors import ModelError
-    from featherface.evaluation.run import GROUND_TRUTH_DIR
 
     wanted = None if formats is None else parse_formats(formats)
     source = open_source(chosen_model(model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any
@@ -42,6 +43,20 @@ def chosen_model(model: str | None) -> str | None:
     if not model.strip():
         raise OptionError(f"--model is empty: give a file or {CHAMPION}, or leave it out")
     return model
+
+
+def refuse_empty_root(arguments: Sequence[str]) -> None:
+    """See that no command works in the current folder because a script's variable was not set.
+
+    As a path an empty text is the current folder, so only the arguments themselves tell.
+
+    Raises:
+        OptionError: `--root` is empty.
+    """
+    given = [value for option, value in itertools.pairwise(arguments) if option == "--root"]
+    given += [argument.removeprefix("--root=") for argument in arguments if argument.startswith("--root=")]
+    if any(not value.strip() for value in given):
+        raise OptionError("--root is empty: give the workspace's folder, or leave it out")
 
 
 def read_settings(changes: Sequence[str] | None, *, example: str) -> dict[str, Any]:

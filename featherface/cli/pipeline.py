@@ -44,7 +44,10 @@ def pipeline(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="widerface: folder with WIDER_train, WIDER_val, wider_face_split, or their zips."),
+        typer.Option(
+            help="widerface: folder with WIDER_train, WIDER_val, wider_face_split and ground_truth, or "
+            "WIDER_train.zip, WIDER_val.zip, wider_face_split.zip and eval_tools.zip, where ground_truth is."
+        ),
     ] = None,
     teacher: Annotated[
         Path | None,

@@ -10,9 +10,10 @@ from pathlib import Path
 from featherface.comparison.cost import Cost, count_cost
 from featherface.comparison.peers import open_detector
 from featherface.config import EvaluateConfig
+from featherface.data.widerface import GROUND_TRUTH_DIR
 from featherface.errors import DataError, OptionError
 from featherface.evaluation.bootstrap import MEAN, Interval, ap_differences, ap_intervals
-from featherface.evaluation.run import GROUND_TRUTH_DIR, evaluate_dataset
+from featherface.evaluation.run import evaluate_dataset
 from featherface.evaluation.widerface import SETTINGS, load_ground_truth, restrict
 from featherface.export.latency import Latency, measure_latency
 

@@ -19,7 +19,14 @@ from typing import get_args
 
 from tqdm import tqdm
 
-from featherface.data.widerface import Split, annotation_path, images_dir, open_widerface, read_annotations
+from featherface.data.widerface import (
+    Split,
+    annotation_path,
+    images_dir,
+    lacking,
+    open_widerface,
+    read_annotations,
+)
 from featherface.errors import DataError
 from featherface.imaging import IMAGE_SUFFIXES
 
@@ -50,7 +57,7 @@ class _Entry:
     write: Callable[[Path], None]
 
 
-def import_widerface(source: Path | str, destination: Path | str) -> ImportSummary:
+def import_widerface(source: Path | str, destination: Path | str, *, whole: bool = False) -> ImportSummary:
     """Copy or unpack WIDER FACE into `destination`, with a progress bar on a terminal.
 
     `source` holds `WIDER_train`, `WIDER_val`, `wider_face_split` and perhaps `ground_truth`, as folders or as
@@ -59,10 +66,12 @@ def import_widerface(source: Path | str, destination: Path | str) -> ImportSumma
     Args:
         source: a folder; it may be read-only.
         destination: does not exist yet, or is an empty folder.
+        whole: refuse, before anything is copied, what the pipeline cannot train on and judge by: both splits
+            and `ground_truth` are needed then.
 
     Raises:
-        DataError: nothing to import, an archive that is broken, climbs out of its folder, has links or
-        explodes, malformed annotations, a destination that is in use or cannot be written to.
+        DataError: nothing to import, or too little, an archive that is broken, climbs out of its folder, has
+        links or explodes, malformed annotations, a destination that is in use or cannot be written to.
     """
     source, destination = Path(source), Path(destination).resolve()
     if not source.is_dir():
@@ -75,6 +84,11 @@ def import_widerface(source: Path | str, destination: Path | str) -> ImportSumma
         if not entries:
             raise DataError(
                 f"{source}: has no WIDER_train or WIDER_val folder, nor {', '.join(ARCHIVES[:3])}"
+            )
+        there = {str(path) for target in entries for path in (target, *target.parents)}
+        if whole and (missing := lacking(there.__contains__)):
+            raise DataError(
+                f"{source}: lacks {missing}, without which no student is trained and judged; put it there"
             )
         return _write_all(sorted(entries.values(), key=lambda entry: entry.target), destination)
 

@@ -138,8 +138,10 @@ class ValidationReport:
 
     @property
     def is_usable(self) -> bool:
-        """Whether one can train and trust the evaluation: nothing missing, unreadable or in two splits."""
-        return not self.leaks and not any(split.missing or split.unreadable for split in self.splits.values())
+        """Whether one can train and trust the evaluation: nothing empty, missing, unreadable or in both."""
+        return not self.leaks and not any(
+            split.missing or split.unreadable or not split.num_images for split in self.splits.values()
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -160,7 +162,7 @@ class ValidationReport:
         lines.append(f"{'duplicate files':<26}{len(self.duplicates):>10,}")
         lines.append(f"{'  of these in two splits':<26}{len(self.leaks):>10,}")
         lines += self._examples()
-        verdict = "usable" if self.is_usable else "NOT usable (missing, unreadable or in two splits)"
+        verdict = "usable" if self.is_usable else "NOT usable (empty, missing, unreadable or in two splits)"
         return "\n".join([*lines, f"{self.root}: {verdict}"])
 
     def _examples(self, *, most: int = 5) -> list[str]:

@@ -2,7 +2,7 @@
 
     root/WIDER_{train,val}/images/<event>/<image>
     root/wider_face_split/wider_face_{train,val}_bbx_gt.txt
-    root/ground_truth/*.mat                                    (only the official evaluation reads these)
+    root/ground_truth/wider_{face,easy,medium,hard}_val.mat    (only the official evaluation reads these)
 
 Boxes may be decimal, and ten more numbers after the official ten may give five landmarks (our extension, -1
 for unknown). Nothing here decodes an image.
@@ -12,10 +12,10 @@ Reference: S. Yang, P. Luo, C. C. Loy, X. Tang, "WIDER FACE: A Face Detection Be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ ATTRIBUTES = ("blur", "expression", "illumination", "invalid", "occlusion", "pos
 """The six flags after a box, in the order of the file."""
 ATTRIBUTE_MAXIMA = (2, 1, 1, 1, 2, 1)
 """The largest value that the benchmark gives each flag; the smallest is 0."""
+GROUND_TRUTH_DIR = "ground_truth"
+"""Where a data set keeps the official .mat files of its validation split."""
+_GROUND_TRUTH_FILES = tuple(f"wider_{what}_val.mat" for what in ("face", "easy", "medium", "hard"))
 _NUM_OFFICIAL = 4 + len(ATTRIBUTES)
 _NUM_WITH_LANDMARKS = _NUM_OFFICIAL + 10
 _UNKNOWN = -1.0
@@ -92,6 +95,25 @@ def images_dir(root: Path | str, split: Split) -> Path:
     return Path(root) / f"WIDER_{split}" / "images"
 
 
+def lacking(has: Callable[[str], bool]) -> str:
+    """What a whole data set has and this one has not, with the archives that hold it; empty: nothing.
+
+    The pipeline trains on one split and judges on the other, by the official lists. Trials on a part of the
+    training photographs need less.
+
+    Args:
+        has: whether a file or folder is there, by its path below the root.
+    """
+    parts = {
+        "WIDER_train.zip": ["WIDER_train/images"],
+        "WIDER_val.zip": ["WIDER_val/images"],
+        "wider_face_split.zip": [annotation_path("", split).as_posix() for split in get_args(Split)],
+        "eval_tools.zip": [f"{GROUND_TRUTH_DIR}/{name}" for name in _GROUND_TRUTH_FILES],
+    }
+    absent = {archive: [path for path in paths if not has(path)] for archive, paths in parts.items()}
+    return "; ".join(f"{', '.join(paths)} (of {archive})" for archive, paths in absent.items() if paths)
+
+
 def read_annotations(path: Path | str) -> tuple[Annotation, ...]:
     """Parse an annotation file, official or with our landmarks, in the order of the file.
 
@@ -135,6 +157,10 @@ def open_widerface(
     if not Path(root).is_dir():
         raise DataError(f"{root}: is no folder; a data set in WIDER FACE layout is needed")
     annotations = read_annotations(annotation_path(root, split))
+    if not annotations:
+        raise DataError(
+            f"{annotation_path(root, split)}: names no photograph; put the whole file in its place"
+        )
     folder = images_dir(root, split)
     paths = locate_images(folder, [annotation.image for annotation in annotations])
     absent = [annotation.image for annotation, path in zip(annotations, paths, strict=True) if path is None]

@@ -18,7 +18,7 @@ import numpy as np
 
 from featherface.config import EvaluateConfig
 from featherface.data.reading import read_photograph
-from featherface.data.widerface import open_widerface
+from featherface.data.widerface import GROUND_TRUTH_DIR, open_widerface
 from featherface.deployment.checks import check_answers, parity_images
 from featherface.deployment.formats import (
     FILES,
@@ -35,7 +35,7 @@ from featherface.deployment.formats import (
 from featherface.deployment.report import SETTINGS, ExportReport, Parity, Row
 from featherface.deployment.source import Source
 from featherface.errors import DataError, ModelError
-from featherface.evaluation.run import GROUND_TRUTH_DIR, evaluate_dataset
+from featherface.evaluation.run import evaluate_dataset
 from featherface.export.latency import LatencyReport, Runner, measure_latency
 from featherface.files import check_writable, write_atomically
 from featherface.imaging import letterbox, to_network_input

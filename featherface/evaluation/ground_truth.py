@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featherface.errors import DataError
+from featherface.evaluation.mat_file import check_mat
 from featherface.imaging import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def _load_mat(path: Path, list_name: str) -> dict[str, Any]:
         )
     names = ["event_list", "file_list", list_name]
     try:
+        check_mat(path.read_bytes())
         contents: dict[str, Any] = loadmat(str(path), variable_names=names)
     except (
         MatReadError,

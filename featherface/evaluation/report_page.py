@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from featherface.data.widerface import open_widerface
+from featherface.data.widerface import GROUND_TRUTH_DIR, open_widerface
 from featherface.errors import DataError
 from featherface.evaluation import page
 from featherface.evaluation.analysis import analyze
 from featherface.evaluation.bootstrap import ap_intervals
 from featherface.evaluation.pictures import draw_pictures
 from featherface.evaluation.report import EvaluationReport
-from featherface.evaluation.run import GROUND_TRUTH_DIR
 from featherface.evaluation.widerface import load_ground_truth, restrict
 from featherface.files import write_atomically
 

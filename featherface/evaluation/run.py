@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from featherface.config import EvaluateConfig
 from featherface.data.reading import read_ahead
-from featherface.data.widerface import Sample, Split, open_widerface
+from featherface.data.widerface import GROUND_TRUTH_DIR, Sample, Split, open_widerface
 from featherface.errors import DataError, OptionError
 from featherface.evaluation.predictions import check_folder, to_rows, write_predictions
 from featherface.evaluation.report import EvaluationReport
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 
     RgbImage = npt.NDArray[np.uint8]
     Detect = Callable[[RgbImage], Detections]
-
-GROUND_TRUTH_DIR = "ground_truth"
-"""Where a data set keeps the official .mat files of its validation split."""
 
 
 def detector_for(model: str | Path | None, settings: EvaluateConfig) -> FaceDetector:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from featherface.config import Config
+from featherface.config import DATA_FOLDER, Config
 from featherface.stages import names
 from featherface.stages.base import Output, Stage
 
@@ -48,15 +48,18 @@ _ALL = (
         name="validate",
         module="featherface.stages.validate",
         sections=("data",),
-        inputs=("data",),
+        inputs=(DATA_FOLDER,),
         outputs=(Output(names.VALIDATION_REPORT, "metric"), Output(names.VALIDATION_PLOT)),
-        code=(*_BASE, *_IMAGES, "data/validation.py", "data/validation_plot.py", "stages/validate.py"),
+        code=(
+            *(*_BASE, *_IMAGES, "data/validation.py", "data/validation_plot.py"),
+            *("evaluation/ground_truth.py", "evaluation/mat_file.py", "stages/validate.py"),
+        ),
     ),
     Stage(
         name="train_teacher",
         module="featherface.stages.train_teacher",
         sections=("data", "teacher", "train_teacher"),
-        inputs=("data", names.VALIDATION_REPORT),
+        inputs=(DATA_FOLDER, names.VALIDATION_REPORT),
         outputs=(
             Output(names.TEACHER_WEIGHTS),
             Output(names.TEACHER_METRICS, "metric"),
@@ -69,7 +72,7 @@ _ALL = (
         name="distill",
         module="featherface.stages.distill",
         sections=("data", "model", "distill"),
-        inputs=("data", names.VALIDATION_REPORT, names.TEACHER_WEIGHTS),
+        inputs=(DATA_FOLDER, names.VALIDATION_REPORT, names.TEACHER_WEIGHTS),
         outputs=(
             Output(names.DISTILLED_WEIGHTS),
             Output(names.STUDENT_METRICS, "metric"),
@@ -82,7 +85,7 @@ _ALL = (
         name="rescore",
         module="featherface.stages.rescore",
         sections=("data", "rescore"),
-        inputs=("data", names.VALIDATION_REPORT, names.DISTILLED_WEIGHTS),
+        inputs=(DATA_FOLDER, names.VALIDATION_REPORT, names.DISTILLED_WEIGHTS),
         outputs=(
             Output(names.STUDENT_WEIGHTS),
             Output(names.RESCORE_METRICS, "metric"),
@@ -113,7 +116,7 @@ _ALL = (
         name="evaluate",
         module="featherface.stages.evaluate",
         sections=("data", "evaluate"),
-        inputs=("data", names.TEACHER_WEIGHTS, names.STUDENT_WEIGHTS),
+        inputs=(DATA_FOLDER, names.TEACHER_WEIGHTS, names.STUDENT_WEIGHTS),
         outputs=(
             Output(names.EVALUATION_METRICS, "metric"),
             Output(
@@ -129,14 +132,14 @@ _ALL = (
         name="export",
         module="featherface.stages.export",
         sections=("data", "export"),
-        inputs=("data", names.TEACHER_WEIGHTS, names.STUDENT_WEIGHTS),
+        inputs=(DATA_FOLDER, names.TEACHER_WEIGHTS, names.STUDENT_WEIGHTS),
         outputs=(Output(names.ONNX_FILE), Output(names.EXPORT_METRICS, "metric")),
         code=(*_BASE, *_NETWORKS, *_IMAGES, "data/reading.py", "export", "stages/export.py"),
     ),
     Stage(
         name="report",
         module="featherface.stages.report",
-        sections=("data", "model", "teacher", "distill", "rescore", "evaluate"),
+        sections=("data", "model", "teacher", "distill", "rescore", "evaluate", "export"),
         inputs=(
             names.RESCORE_METRICS,
             names.EVALUATION_METRICS,

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from featherface.config import DataConfig, EvaluateConfig
-from featherface.data.widerface import Sample, open_widerface
+from featherface.data.widerface import GROUND_TRUTH_DIR, Sample, open_widerface
 from featherface.errors import DataError
 from featherface.evaluation.analysis import analyze
 from featherface.evaluation.bootstrap import Interval, ap_differences, ap_intervals
 from featherface.evaluation.landmarks import landmark_errors
 from featherface.evaluation.pictures import draw_pictures
 from featherface.evaluation.report import EvaluationReport
-from featherface.evaluation.run import GROUND_TRUTH_DIR, evaluate_model_file
+from featherface.evaluation.run import evaluate_model_file
 from featherface.evaluation.widerface import (
     SETTINGS,
     WiderResult,

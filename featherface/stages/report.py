@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from featherface.config import (
     DataConfig,
     DistillConfig,
     EvaluateConfig,
+    ExportConfig,
     ModelConfig,
     RescoreConfig,
     TeacherConfig,
@@ -41,7 +42,7 @@ COST_ROWS = (
     ("model/multiply_adds_640", "multiply-adds at 640 x 640"),
     ("export/file_mib", "ONNX file, MiB"),
     ("export/parity_error", "largest difference ONNX - torch"),
-    ("bench/latency_ms_p50", "latency at 640 x 640, one thread, ms (this machine)"),
+    ("bench/latency_ms_p50", "latency at {size} x {size}, one thread, ms (this machine)"),
     ("bench/latency_ratio", "latency over the teacher's"),
 )
 
@@ -54,6 +55,7 @@ def run(
     distill: DistillConfig,
     rescore: RescoreConfig,
     evaluate: EvaluateConfig,
+    export: ExportConfig,
     workspace: Workspace,
 ) -> StageResult:
     """Write report.html, model_card.md and summary.json with the numbers of teacher and student."""
@@ -71,8 +73,9 @@ def run(
         "evaluated on": f"{student['val/images']:.0f} validation images, {describe_judging(evaluate)}",
         "commit": git_sha(workspace.root),
     }
-    workspace.write_text(names.MODEL_CARD, model_card(summary, facts, verdict, source=data.source))
-    workspace.write_text(names.REPORT_HTML, _page(summary, facts, verdict, workspace))
+    rows = metric_rows(summary, latency_size_px=export.latency_size_px)
+    workspace.write_text(names.MODEL_CARD, model_card(summary, rows, facts, verdict, source=data.source))
+    workspace.write_text(names.REPORT_HTML, _page(summary, rows, facts, verdict, workspace))
     workspace.write_json(names.REPORT_METRICS, summary)
     return StageResult(metrics={"val/ap_mean": student["val/ap_mean"]}, summary=verdict)
 
@@ -150,7 +153,12 @@ def _describe_student(path: Path) -> str:
 
 
 def model_card(
-    summary: Mapping[str, Mapping[str, float]], facts: Mapping[str, str], verdict: str, *, source: str
+    summary: Mapping[str, Mapping[str, float]],
+    rows: Sequence[tuple[str, str, str]],
+    facts: Mapping[str, str],
+    verdict: str,
+    *,
+    source: str,
 ) -> str:
     """The model card as Markdown: numbers, how they were made, limits, terms."""
     lines = [
@@ -163,7 +171,7 @@ def model_card(
     ]
     lines += [f"AP in percent. {INTERVALS_NOTE}", ""]
     lines += ["| metric | student | teacher |", "|---|---|---|"]
-    lines += [f"| {label} | {student} | {teacher} |" for label, student, teacher in metric_rows(summary)]
+    lines += [f"| {label} | {student} | {teacher} |" for label, student, teacher in rows]
     lines += ["", "## By what the face is like", SLICES_NOTE, ""]
     lines += ["| faces | number | student | teacher | landmarks, % of the face |", "|---|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for row in slice_rows(summary)]
@@ -200,13 +208,16 @@ TERMS = {
 }
 
 
-def metric_rows(summary: Mapping[str, Mapping[str, float]]) -> list[tuple[str, str, str]]:
+def metric_rows(
+    summary: Mapping[str, Mapping[str, float]], *, latency_size_px: int
+) -> list[tuple[str, str, str]]:
     """Label, student's and teacher's value as text; a dash where there is none."""
     student, teacher = summary["student"], summary["teacher"]
     rows = [(label, _with_bounds(student, key), _with_bounds(teacher, key)) for key, label in AP_ROWS]
     rows += [_plain_row(*THRESHOLD_ROW, student, teacher)]
     rows += [(label, _percent(student.get(key)), _percent(teacher.get(key))) for key, label in OPERATING_ROWS]
-    return rows + [_plain_row(key, label, student, teacher) for key, label in COST_ROWS]
+    size = latency_size_px
+    return rows + [_plain_row(key, label.format(size=size), student, teacher) for key, label in COST_ROWS]
 
 
 def slice_rows(summary: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
@@ -266,14 +277,18 @@ def _facts_table(facts: Mapping[str, str]) -> list[str]:
 
 
 def _page(
-    summary: Mapping[str, Mapping[str, float]], facts: Mapping[str, str], verdict: str, workspace: Workspace
+    summary: Mapping[str, Mapping[str, float]],
+    rows: Sequence[tuple[str, str, str]],
+    facts: Mapping[str, str],
+    verdict: str,
+    workspace: Workspace,
 ) -> str:
     pictures = {kind: workspace.root / path for kind, path in names.EVALUATION_PICTURES.items()}
     body = (
         page.paragraph(f"{verdict[0].upper()}{verdict[1:]}.", kind="verdict"),
         page.facts(facts),
         page.paragraph(f"AP in percent. {INTERVALS_NOTE}"),
-        page.table(metric_rows(summary), header=["metric", "student", "teacher"]),
+        page.table(rows, header=["metric", "student", "teacher"]),
         "<h2>By what the face is like</h2>",
         page.paragraph(SLICES_NOTE),
         page.table(slice_rows(summary), header=["faces", "number", "student", "teacher", "landmarks"]),

@@ -19,6 +19,7 @@ from featherface.config import (
     with_settings,
 )
 
+_ADVICE = "give a plan, a YAML file with the cells to compare, such as those in experiments/"
 CellName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
 
@@ -68,7 +69,7 @@ def read_cells(path: Path) -> tuple[Cell, ...]:
     Raises:
         ConfigError: the file is no plan, or names a key or a value that params.yaml would not take.
     """
-    plan = validated(Plan, read_yaml(path), str(path))
+    plan = validated(Plan, read_yaml(path, advice=_ADVICE), str(path))
     base = load_profile(plan.profile)
     cells = []
     for seed in plan.seeds:

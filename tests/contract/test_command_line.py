@@ -47,7 +47,27 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
             ["pipeline", "--profile", "nonsense"],
             "there is no such profile; known: synthetic, widerface, widerface-continue",
         ),
-        (["pipeline", "--profile", "widerface"], "--teacher FILE"),
+        *(
+            (
+                ["pipeline", "--profile", name],
+                f"--profile {name}: there is no such profile; known: synthetic,",
+            )
+            for name in ("../profiles/synthetic", "./synthetic", "synthetic.yaml")
+        ),
+        (
+            ["pipeline", "--profile", "widerface"],
+            "data: does not exist; give the photographs with --data DIR",
+        ),
+        (
+            ["pipeline", "--profile", "widerface", "--data", "nowhere", "--root", "new"],
+            "nowhere: is no folder; give --data the one with WIDER FACE",
+        ),
+        (["pipeline", "--profile", "widerface", "--data", "."], "--teacher FILE"),
+        *(
+            ([*command, "--root", ""], "--root is empty: give the workspace's folder, or leave it out")
+            for command in (["pipeline"], ["run", "validate"], ["registry", "list"], ["data", "push"])
+        ),
+        (["bundle", "pack", "out", "--root="], "--root is empty"),
         (["pipeline", "--set", "distill.trane.epochs=3"], "'distill.trane.epochs' is not in params.yaml"),
         (
             ["pipeline", "--set", "distill.train.epochs=many"],
@@ -60,7 +80,10 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
         (["demo", "--out", LONG_NAME], f"{LONG_NAME}: File name too long"),
         (["evaluate", "--data", LONG_NAME], "File name too long"),
         (["score", "--predictions", LONG_NAME, "--ground-truth", "x"], "File name too long"),
-        (["trials", "nosuch.yaml", "--data", ".", "--teacher", "t"], "nosuch.yaml: cannot be read"),
+        (
+            ["trials", "nosuch.yaml", "--data", ".", "--teacher", "t"],
+            "nosuch.yaml: cannot be read (No such file or directory); give a plan, a YAML file with the",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

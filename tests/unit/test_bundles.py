@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 import torch
 from full_disk import fill_disk
 
-from featherface.bundles import layout
+from featherface.bundles import layout, train
 from featherface.bundles.collect import collect
 from featherface.bundles.pack import pack
 from featherface.bundles.train import train_bundle
@@ -107,6 +108,42 @@ def test_photographs_are_packed_in_parts_and_byte_for_byte(workspace: Workspace,
     images = workspace.root / "data/WIDER_train/images"
     assert len(packed) == 9
     assert all(content == (images / image).read_bytes() for image, content in packed.items())
+
+
+def cut_annotations(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[: int(lines[1]) + 2]), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "words"),
+    [
+        (
+            layout.ANNOTATIONS,
+            cut_annotations,
+            r"is not the file that was packed \([\d,]+ bytes\)",
+        ),
+        (
+            layout.TEACHER,
+            lambda path: path.write_bytes(path.read_bytes()[:-1] + b"X"),
+            "is not the file that",
+        ),
+        (
+            layout.SHARD.format(0),
+            Path.unlink,
+            r"cannot be read \(No such file .*\); carry it again",
+        ),
+    ],
+)
+def test_a_file_that_changed_on_the_way_is_refused_by_name(
+    bundle: Path, tmp_path: Path, name: str, damage: Callable[[Path], object], words: str
+) -> None:
+    carried = Path(shutil.copytree(bundle, tmp_path / "carried"))
+    damage(carried / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "StudentTraining", lambda *_, **__: pytest.fail("it went on to train"))
+        with pytest.raises(DataError, match=rf"carried/{name}: {words}"):
+            train_bundle(carried, tmp_path / "out")
 
 
 def test_a_bare_machine_ends_with_the_weights_of_the_stage(workspace: Workspace, result: Path) -> None:

@@ -53,6 +53,13 @@ def experiment(
     return scores
 
 
+def test_a_missing_ledger_is_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"nosuch\.yaml: cannot be read \(No such .*\); give a ledger, a YAML"
+    ):
+        read_ledger(tmp_path / "nosuch.yaml")
+
+
 @pytest.mark.parametrize("noises", [(0.4, 0.5), (1.0, 0.1), (0.1, 1.0)])
 @pytest.mark.parametrize("contrast", [{"a": 1, "none": -1}, {"ab": 1, "a": -1, "b": -1, "none": 1}])
 def test_intervals_cover_the_truth_as_often_as_they_say(

@@ -29,6 +29,11 @@ from featherface.errors import ConfigError
             "threshold': .* greater than 0, got 0",
         ),
         ("synthesize: {seed: -3}", "key 'synthesize.seed'"),
+        (
+            "data: {root: photos}",
+            "key 'data.root': DVC tracks the workspace's folder 'data' and no other; set it to data, .*, "
+            "got 'photos'",
+        ),
         ("[1, 2]", "a mapping of sections is needed, got a list"),
         ("a: [", "is not valid YAML"),
     ],

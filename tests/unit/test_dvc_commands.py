@@ -19,6 +19,7 @@ from tiers import slow
 
 from featherface.child_process import PARENT_VARIABLE, module_command
 from pipelines import dvc_commands
+from pipelines.data_sources import describe_data
 from pipelines.dvc_locks import mend_locks
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +131,40 @@ def test_a_list_that_somebody_changes_at_this_moment_is_left_alone(
 def test_a_refusal_of_dvc_is_passed_on_with_its_words(workspace: Path) -> None:
     with pytest.raises(dvc_commands.DvcError, match=r"`dvc add nothing` failed: ERROR: .*does not exist"):
         dvc_commands.run_dvc(workspace, "add", "nothing")
+
+
+COPY = "stages:\n  work:\n    cmd: cp data/one out && echo again >> log\n    deps: [data]\n    outs: [out]\n"
+BROKEN = [
+    ("dvc.lock", "restore it from git, or delete it: stages whose outputs are in DVC's cache come back"),
+    ("data.dvc", "restore it from git, or delete it: the data that are there are recorded anew"),
+    (".dvc/config", "restore it from git, or put that of another workspace in its place"),
+]
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xfe\x00garbage", b"a: ["])
+@pytest.mark.parametrize(("name", "advice"), BROKEN)
+def test_a_broken_file_of_dvcs_is_named_with_what_to_do(
+    workspace: Path, name: str, advice: str, garbage: bytes
+) -> None:
+    (workspace / "dvc.yaml").write_text(COPY)
+    (workspace / name).write_bytes(garbage)
+    with pytest.raises(dvc_commands.DvcError, match=rf"{name}: is broken, DVC cannot read it; {advice}"):
+        dvc_commands.stale_stages(workspace)
+    with pytest.raises(dvc_commands.DvcError, match=rf"{name}: is broken"):
+        describe_data(workspace / "data")
+
+
+def test_without_its_lock_a_stage_comes_back_from_the_cache(workspace: Path) -> None:
+    (workspace / "dvc.yaml").write_text(COPY)
+    dvc_commands.reproduce(workspace, "work", {})
+    (workspace / "dvc.lock").write_bytes(b"\xff")
+    with pytest.raises(dvc_commands.DvcError, match=r"dvc\.lock: is broken"):
+        dvc_commands.reproduce(workspace, "work", {})
+    (workspace / "dvc.lock").unlink()
+    (workspace / "out").unlink()
+    dvc_commands.reproduce(workspace, "work", {})
+    assert (workspace / "out").read_text() == "1"
+    assert (workspace / "log").read_text() == "again\n", "it ran once"
 
 
 def test_files_that_mlflow_keeps_are_none_of_dvcs(workspace: Path) -> None:

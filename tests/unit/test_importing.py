@@ -86,6 +86,48 @@ def test_one_split_is_enough(folders: Path, tmp_path: Path) -> None:
     assert import_widerface(folders, tmp_path / "data").num_images == {"val": 1}
 
 
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [
+        (
+            "ground_truth/*",
+            r"wider_face_val\.mat, .*/wider_hard_val\.mat \(of eval_tools\.zip\)",
+        ),
+        (
+            "ground_truth/wider_easy*",
+            r"lacks ground_truth/wider_easy_val\.mat \(of eval_tools\.zip",
+        ),
+        ("WIDER_val/*/*/*.jpg", r"lacks WIDER_val/images \(of WIDER_val\.zip\), without"),
+        (
+            "*/wider_face_train*",
+            r"_face_train_bbx_gt\.txt \(of wider_face_split\.zip",
+        ),
+    ],
+)
+def test_too_little_for_the_pipeline_is_refused_before_anything_is_copied(
+    folders: Path, tmp_path: Path, gone: str, words: str
+) -> None:
+    for setting in ("medium", "hard"):
+        (folders / f"ground_truth/wider_{setting}_val.mat").write_bytes(b"matrix")
+    for path in folders.glob(gone):
+        path.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importing, "_write_all", lambda *_: pytest.fail("something was copied"))
+        with pytest.raises(DataError, match=words):
+            import_widerface(folders, tmp_path / "data", whole=True)
+
+
+def test_a_whole_set_comes_in_for_the_pipeline(archives: Path, tmp_path: Path) -> None:
+    more = {f"ground_truth/wider_{setting}_val.mat": b"matrix" for setting in ("medium", "hard")}
+    write_zip(archives / "eval_tools.zip", {f"eval_tools/{name}": b"m" for name in GROUND_TRUTH | more})
+    assert import_widerface(archives, tmp_path / "data", whole=True).num_ground_truth_files == 4
+
+
+def test_annotations_of_nothing_undo_the_import(folders: Path, tmp_path: Path) -> None:
+    (folders / "wider_face_split/wider_face_val_bbx_gt.txt").write_text("")
+    assert_refused(folders, tmp_path / "data", r"val_bbx_gt\.txt: names no photograph; put the whole file")
+
+
 def test_files_are_copied_so_that_the_originals_stay_untouched(folders: Path, tmp_path: Path) -> None:
     import_widerface(folders, tmp_path / "data")
     assert tree(tmp_path / "data") == WANTED

@@ -11,7 +11,7 @@ from botocore.exceptions import EndpointConnectionError
 from mlflow import MlflowClient, artifacts
 from test_registry import write_detector
 
-from featherface.config import Config, DataConfig, PromoteConfig
+from featherface.config import Config, PromoteConfig
 from featherface.data.synthetic import synthesize_dataset
 from featherface.data.widerface import open_widerface
 from featherface.errors import ModelError
@@ -49,6 +49,12 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(autouse=True)
+def _workspace(tmp_path: Path, data_root: Path) -> None:
+    """The registry and the scenes in one workspace."""
+    (tmp_path / "data").symlink_to(data_root)
+
+
 def add_version(
     client: MlflowClient, data_root: Path, folder: Path, *, share: float, data_md5: str = "d.dir"
 ) -> str:
@@ -82,7 +88,7 @@ def test_the_difference_is_measured_on_the_images_that_both_saw(
     half = registry.get(add_version(client, data_root, tmp_path / "b", share=0.5))
 
     def difference_to(champion: RegisteredVersion) -> Interval | None:
-        opponent = meet_champion(registry, champion, half, root=data_root.parent, config=config)
+        opponent = meet_champion(registry, champion, half, root=tmp_path, config=config)
         return paired_difference(registry, half, opponent, data_root)
 
     difference = difference_to(all_faces)
@@ -107,7 +113,7 @@ def test_a_champion_of_older_data_or_rules_is_scored_as_the_challenger_was(
     )
     ModelRegistry().promote(champion)
     challenger = add_version(client, data_root, tmp_path / "b", share=1.0)
-    registry, config = ModelRegistry(), Config(data=DataConfig(root=str(data_root)))
+    registry, config = ModelRegistry(), Config()
     met = [registry.get(champion), registry.get(challenger)]
     opponent = meet_champion(registry, *met, root=tmp_path, config=config)
     assert opponent.metrics.mean_ap is not None
@@ -126,7 +132,7 @@ def test_a_champion_of_older_data_or_rules_is_scored_as_the_challenger_was(
 def test_a_champion_that_does_not_work_keeps_nobody_out(
     client: MlflowClient, data_root: Path, tmp_path: Path
 ) -> None:
-    registry, config = ModelRegistry(), Config(data=DataConfig(root=str(data_root)))
+    registry, config = ModelRegistry(), Config()
     champion = add_version(client, data_root, tmp_path / "a", share=1.0, data_md5="older.dir")
     challenger = add_version(client, data_root, tmp_path / "b", share=0.5)
     met = [registry.get(champion), registry.get(challenger)]
@@ -158,7 +164,7 @@ def test_a_store_that_is_away_is_not_taken_for_one_without_predictions(
 def test_a_champion_in_a_store_that_is_away_is_not_taken_for_one_that_does_not_work(
     client: MlflowClient, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry, config = ModelRegistry(), Config(data=DataConfig(root=str(data_root)))
+    registry, config = ModelRegistry(), Config()
     champion = add_version(client, data_root, tmp_path / "a", share=1.0, data_md5="older.dir")
     challenger = add_version(client, data_root, tmp_path / "b", share=0.5)
     met = [registry.get(champion), registry.get(challenger)]

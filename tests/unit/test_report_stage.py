@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featherface.config import Config, EvaluateConfig, RescoreConfig
+from featherface.config import Config, EvaluateConfig, ExportConfig, RescoreConfig
 from featherface.evaluation.analysis import analyze
 from featherface.evaluation.widerface import SETTINGS, WiderGroundTruth
 from featherface.imaging import write_image
@@ -36,17 +36,19 @@ def test_report_holds_the_pictures_of_the_evaluation_and_names_the_threshold(tmp
         names.EVALUATION_METRICS,
         {"student": numbers | student.metrics(), "teacher": numbers | teacher.metrics()},
     )
-    workspace.write_json(names.EXPORT_METRICS, {"export/file_mib": 1.0})
+    workspace.write_json(names.EXPORT_METRICS, {"export/file_mib": 1.0, "bench/latency_ms_p50": 7.5})
     workspace.write_json(names.RESCORE_METRICS, {"rescore/candidates": 1234567, "rescore/loss": 0.03})
     (tmp_path / "data").mkdir()
 
-    STAGES["report"].run(Config(), workspace)
+    STAGES["report"].run(Config(export=ExportConfig(latency_size_px=320)), workspace)
 
     text = (tmp_path / names.REPORT_HTML).read_text(encoding="utf-8")
     assert text.count("src='data:image/") == len(names.EVALUATION_PICTURES) + 1
     assert "<td>student: best F1, recommended</td><td class=n>0.750</td>" in text
     assert "<td>teacher: best F1, recommended</td><td class=n>-</td>" in text
     card = (tmp_path / names.MODEL_CARD).read_text(encoding="utf-8")
+    assert "| latency at 320 x 320, one thread, ms (this machine) | 7.5 | - |" in card
+    assert "<td>latency at 320 x 320, one thread, ms (this machine)</td>" in text
     assert "| recommended score threshold (highest F1) | 0.75 | - |" in card
     assert (
         "| second opinion | share 0.35, learnt from 1,234,567 priors of training photographs at 640 px,"

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from featherface.cli import main
+from featherface.config import Config
+from featherface.data.synthetic import synthesize_dataset
 from featherface.data.validation import ValidationReport, validate_dataset
 from featherface.data.validation_plot import plot_validation
 from featherface.data.widerface import annotation_path, images_dir
 from featherface.errors import DataError
 from featherface.imaging import read_image, write_image
+from featherface.stages import STAGES
+from featherface.stages.base import Workspace
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "widerface"
 
@@ -200,6 +206,56 @@ def test_plot_of_no_readable_image_is_drawn_all_the_same(tmp_path: Path) -> None
 def test_plot_that_cannot_be_written_is_refused(report: ValidationReport, tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"plot\.\w+: the plot cannot be written \("):
         plot_validation(report, tmp_path / name)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("drawn") / "data"
+    synthesize_dataset(root, num_train=2, num_val=2, image_hw=(96, 128), seed=1, num_workers=1)
+    return root
+
+
+@pytest.fixture
+def workspace(drawn: Path, tmp_path: Path) -> Workspace:
+    shutil.copytree(drawn, tmp_path / "data")
+    return Workspace(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "content", "words"),
+    [
+        ("*/wider_hard*", None, r"lacks ground_truth/wider_hard_val\.mat \(of eval_tools\.zip"),
+        ("*/wider_hard*", b"cut", r"wider_hard_val\.mat: is no readable \.mat file"),
+        ("*/*train_bbx*", None, r"wider_face_train_bbx_gt\.txt \(of wider_face_split\.zip"),
+        ("*/*train_bbx*", b"", "the annotations of train name no photograph"),
+        ("*/*val_bbx*", b"\n", "the annotations of val name no photograph"),
+        ("*/*val_bbx*", b"e/x.jpg\n0\n", "1 of 1 images are not in the ground truth"),
+    ],
+)
+def test_data_by_which_no_student_can_be_judged_are_refused_before_any_training(
+    workspace: Workspace, pattern: str, content: bytes | None, words: str
+) -> None:
+    (path,) = (workspace.root / "data").glob(pattern)
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        STAGES["validate"].run(Config(), workspace)
+
+
+def test_a_whole_data_set_passes_the_stage(workspace: Workspace) -> None:
+    assert STAGES["validate"].run(Config(), workspace).metrics["data/val_images"] == 2
+
+
+def test_a_data_set_without_ground_truth_is_usable_and_said_to_be_for_trials_alone(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(workspace.root / "data/ground_truth")
+    with pytest.raises(SystemExit) as left:
+        main(["data", "validate", str(workspace.root / "data")])
+    told = capsys.readouterr()
+    assert not left.value.code
+    assert told.out.endswith("data: usable\n")
+    assert "data: lacks ground_truth/wider_face_val.mat, " in told.err
+    assert "(of eval_tools.zip); `featherface pipeline` needs it, `featherface trials` only" in told.err
 
 
 @pytest.mark.shared

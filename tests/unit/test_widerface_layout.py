@@ -192,6 +192,13 @@ def test_no_photograph_at_all_is_an_error_even_then(tmp_path: Path) -> None:
         open_widerface(make_root(tmp_path, []), "train", missing="skip")
 
 
+def test_annotations_of_nothing_are_refused(tmp_path: Path) -> None:
+    root = make_root(tmp_path, ["a.jpg"])
+    annotation_path(root, "train").write_text("\n")
+    with pytest.raises(DataError, match=r"train_bbx_gt\.txt: names no photograph"):
+        open_widerface(root, "train", missing="skip")
+
+
 def test_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere: is no folder; a data set in WIDER FACE layout"):
         open_widerface(tmp_path / "nowhere", "val")

@@ -54,6 +54,10 @@ def test_a_profile_need_not_be_named_like_its_photographs(tmp_path: Path) -> Non
         annotations.parent.mkdir(exist_ok=True)
         annotations.write_text("0--Parade/a.jpg\n1\n1 2 3 4 0 0 0 0 0 0\n", encoding="utf-8")
 
+    (source / "ground_truth").mkdir()
+    for name in ("face", "easy", "medium", "hard"):
+        (source / f"ground_truth/wider_{name}_val.mat").write_bytes(b"matrix")
+
     def prepare(root: Path, profile: str) -> None:
         prepare_workspace(root, profile=profile, data=source, teacher=given, student=given)
 
