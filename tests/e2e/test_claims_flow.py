@@ -29,7 +29,10 @@ LEDGER = {
         "small": {
             "epochs": 3,
             "seeds": [1, 2],
-            "common": {f"distill.train.{name}": value for name, value in TRAINING.items()},
+            "common": {
+                "evaluate.num_threads": 1,
+                **{f"distill.train.{name}": value for name, value in TRAINING.items()},
+            },
         }
     },
     "cells": {
