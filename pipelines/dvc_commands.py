@@ -17,6 +17,7 @@ from pathlib import Path
 from featherface.child_process import child_environment, module_command
 from featherface.config import read_yaml
 from featherface.errors import ConfigError, EndedEarlyError, FeatherFaceError
+from featherface.files import write_atomically
 from featherface.tracking.connection import ARTIFACTS
 from pipelines.dvc_locks import mend_locks
 
@@ -31,6 +32,7 @@ _MENDING = {
 MESSAGE_CHARS = 600
 _LAST_LINES = 4
 _GOODBYE_S = 3.0
+_SETTINGS = b"[core]\n    no_scm = True\n    analytics = false\n    autostage = false\n"
 # MLflow keeps each version's recipe, a `data.dvc` with it; file managers leave notes where somebody looked.
 _FILES_OF_OTHERS = (f"/{ARTIFACTS}", ".DS_Store", "Thumbs.db")
 
@@ -98,8 +100,8 @@ def initialize(root: Path) -> None:
     """Make a folder a DVC project of its own, if it is none."""
     if not (root / ".dvc" / "config").is_file():
         run_dvc(root, "init", "--no-scm")
-        run_dvc(root, "config", "core.analytics", "false")
-        run_dvc(root, "config", "core.autostage", "false")
+        # As `dvc config` would, which takes a second for each.
+        write_atomically(root / ".dvc" / "config", _SETTINGS)
     _ignore_files_of_others(root / ".dvcignore")
 
 

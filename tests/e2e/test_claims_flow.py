@@ -29,7 +29,10 @@ LEDGER = {
         "small": {
             "epochs": 3,
             "seeds": [1, 2],
-            "common": {f"distill.train.{name}": value for name, value in TRAINING.items()},
+            "common": {
+                "evaluate.num_threads": 1,
+                **{f"distill.train.{name}": value for name, value in TRAINING.items()},
+            },
         }
     },
     "cells": {
@@ -56,7 +59,7 @@ LABELS = ["none-seed1", "none-seed2", "one-seed1", "one-seed2"]
 
 
 def make_project(folder: Path) -> Path:
-    """A folder with a ledger, a teacher, and data under DVC with a remote; each time the same."""
+    """A folder with a ledger, a teacher, and data under DVC with a remote."""
     (folder / "claims.yaml").write_text(to_yaml(LEDGER))
     torch.manual_seed(0)
     save_weights(folder / "teacher.safetensors", build_model("v1"), architecture="v1")
@@ -68,15 +71,21 @@ def make_project(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_project(tmp_path_factory.mktemp("template"))
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return make_project(tmp_path)
+def project(template: Path, tmp_path: Path) -> Path:
+    """A project of its own; its remote is the template's, as it is for all who clone one."""
+    return Path(shutil.copytree(template, tmp_path, dirs_exist_ok=True))
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose ledger was answered on this machine, and nothing happened; what it printed is kept."""
-    root = make_project(tmp_path_factory.mktemp("finished"))
+    root = Path(shutil.copytree(template, tmp_path_factory.mktemp("finished"), dirs_exist_ok=True))
     done = run_featherface(*arguments(), root=root)
     assert done.returncode == 0, done.stderr
     (root / "printed.txt").write_text(done.stdout)

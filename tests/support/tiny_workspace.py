@@ -18,6 +18,7 @@ TINY = {
     "train_teacher": TINY_TRAINING,
     "distill": {"train": TINY_TRAINING},
     "rescore": {"long_sides_px": [160], "epochs": 1, "num_threads": 1},
+    "evaluate": {"num_threads": 1},
     "export": {"parity_tolerance": 0.01, "parity_images": 1, "latency_size_px": 64},
     "promote": {"min_mean_ap": 0.99, "max_parity_error": 0.01},
 }

@@ -22,6 +22,7 @@ TINY = """
 profile: synthetic
 seeds: [1, 2]
 common:
+  evaluate.num_threads: 1
   distill.train: {epochs: 1, batch_size: 4, image_size_px: 64, num_threads: 1}
 development: {fraction: 0.25, image_size: 64, scale: 1.0}
 cells:
