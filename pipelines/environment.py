@@ -23,6 +23,8 @@ def prefect_ready(root: Path) -> Iterator[None]:
         "PREFECT_HOME": str(root / ".prefect"),
         # Its telemetry writes beside the flow into the same SQLite file: "database is locked".
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # Nothing here is kept in blocks; their types would take seconds of a new workspace.
+        "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS": "pipelines.console.TerseConsoleHandler",
