@@ -7,7 +7,7 @@ anything but the YAML file it is given.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
@@ -57,7 +57,7 @@ class DataConfig(Section):
     def _is_tracked(cls, root: str) -> str:
         # The key stays for the sake of the files that have it. Another folder would be read, but no change of
         # it seen.
-        if root != DATA_FOLDER:
+        if PurePosixPath(root) != PurePosixPath(DATA_FOLDER):
             raise PydanticCustomError(
                 "untracked",
                 "DVC tracks the workspace's folder 'data' and no other; set it to data, and give photographs "

@@ -23,9 +23,9 @@ from featherface.data.widerface import (
     Split,
     annotation_path,
     images_dir,
-    lacking,
     open_widerface,
     read_annotations,
+    refuse_lacking,
 )
 from featherface.errors import DataError
 from featherface.imaging import IMAGE_SUFFIXES
@@ -86,10 +86,8 @@ def import_widerface(source: Path | str, destination: Path | str, *, whole: bool
                 f"{source}: has no WIDER_train or WIDER_val folder, nor {', '.join(ARCHIVES[:3])}"
             )
         there = {str(path) for target in entries for path in (target, *target.parents)}
-        if whole and (missing := lacking(there.__contains__)):
-            raise DataError(
-                f"{source}: lacks {missing}, without which no student is trained and judged; put it there"
-            )
+        if whole:
+            refuse_lacking(source, there.__contains__)
         return _write_all(sorted(entries.values(), key=lambda entry: entry.target), destination)
 
 

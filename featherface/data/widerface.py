@@ -114,6 +114,22 @@ def lacking(has: Callable[[str], bool]) -> str:
     return "; ".join(f"{', '.join(paths)} (of {archive})" for archive, paths in absent.items() if paths)
 
 
+def refuse_lacking(where: Path, has: Callable[[str], bool]) -> None:
+    """Refuse, before hours of training, what no student can be trained on and judged by.
+
+    Args:
+        where: what is looked at, for the message.
+        has: as of `lacking`.
+
+    Raises:
+        DataError: something is missing.
+    """
+    if missing := lacking(has):
+        raise DataError(
+            f"{where}: lacks {missing}, without which no student is trained and judged; put it there"
+        )
+
+
 def read_annotations(path: Path | str) -> tuple[Annotation, ...]:
     """Parse an annotation file, official or with our landmarks, in the order of the file.
 

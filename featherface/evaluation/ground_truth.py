@@ -124,7 +124,7 @@ def _load_mat(path: Path, list_name: str) -> dict[str, Any]:
         )
     names = ["event_list", "file_list", list_name]
     try:
-        check_mat(path.read_bytes())
+        check_mat(path.read_bytes(), names)
         contents: dict[str, Any] = loadmat(str(path), variable_names=names)
     except (
         MatReadError,

@@ -9,21 +9,27 @@ Reference: MathWorks, "MAT-File Format", level 5.
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 _HEADER_BYTES = 128
 # By version and mark at the end of the header.
 _BYTE_ORDERS = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
 _INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED = 1, 5, 6, 14, 15
-_VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 17: 2, 18: 4}
+_UTF8 = 16
+_VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 17: 2, 18: 4}
 _CELLS, _TEXT_OR_NUMBERS, _IS_COMPLEX = 1, {4, *range(6, 16)}, 0x800
 
 
-def check_mat(data: bytes) -> None:
-    """See that a file can be given to scipy.
+def check_mat(data: bytes, names: Collection[str]) -> None:
+    """See that arrays of a file can be read by scipy.
+
+    Args:
+        data: the file.
+        names: of the arrays; others may be of kinds that are not known here.
 
     Raises:
         ValueError: it is cut or damaged, of another version, or holds what the benchmark's lists do not.
@@ -33,15 +39,22 @@ def check_mat(data: bytes) -> None:
     order = _BYTE_ORDERS.get(data[_HEADER_BYTES - 4 : _HEADER_BYTES])
     if order is None:
         raise ValueError("its header is not that of version 5")
-    for kind, content in _elements(memoryview(data)[_HEADER_BYTES:], order):
+    wanted = [name.encode() for name in names]
+    for kind, content in _elements(memoryview(data)[_HEADER_BYTES:], order, is_padded=False):
         if kind == _COMPRESSED:
             zlib.decompress(content)
-        else:
+        elif _name_of(content, order) in wanted:
             _check_matrix(kind, content, order)
 
 
-def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Type and content of what lies one after the other."""
+def _name_of(matrix: memoryview, order: str) -> bytes:
+    """What comes third in an array, after flags and dimensions."""
+    third = next(itertools.islice(_elements(matrix, order), 2, None), None)
+    return b"" if third is None else bytes(third[1])
+
+
+def _elements(data: memoryview, order: str, *, is_padded: bool = True) -> Iterator[tuple[int, memoryview]]:
+    """Type and content of what lies one after the other; inside of arrays each begins at a multiple of 8."""
     start = 0
     while start < len(data):
         kind, size = struct.unpack_from(f"{order}II", data, start)
@@ -52,7 +65,7 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
         if len(content) < size:
             raise ValueError(f"an element of {size:,} bytes does not fit")
         yield kind, content
-        start += size if kind == _COMPRESSED else size + -(start + size) % 8
+        start += size + (-(start + size) % 8 if is_padded else 0)
 
 
 def _check_matrix(kind: int, data: memoryview, order: str) -> None:
@@ -71,6 +84,13 @@ def _check_matrix(kind: int, data: memoryview, order: str) -> None:
         for inner, matrix in values:
             _check_matrix(inner, matrix, order)
         return
-    is_whole = all(len(part) == count * _VALUE_BYTES.get(inner, math.inf) for inner, part in values)
+    is_whole = all(_holds(len(part), count, inner) for inner, part in values)
     if what not in _TEXT_OR_NUMBERS or len(values) != 1 + bool(flags[0] & _IS_COMPLEX) or not is_whole:
         raise ValueError(f"an array of {count:,} holds something else")
+
+
+def _holds(size: int, count: int, kind: int) -> bool:
+    """Whether so many bytes are so many values."""
+    if kind == _UTF8:
+        return count <= size <= 4 * count
+    return size == count * _VALUE_BYTES.get(kind, math.inf)

@@ -7,7 +7,7 @@ from pathlib import Path
 from featherface.config import DataConfig
 from featherface.data.validation import ValidationReport, validate_dataset
 from featherface.data.validation_plot import plot_validation
-from featherface.data.widerface import GROUND_TRUTH_DIR, annotation_path, lacking, read_annotations
+from featherface.data.widerface import GROUND_TRUTH_DIR, annotation_path, read_annotations, refuse_lacking
 from featherface.errors import DataError
 from featherface.evaluation.ground_truth import load_ground_truth, restrict
 from featherface.stages import names
@@ -44,10 +44,7 @@ def run(data: DataConfig, *, workspace: Workspace) -> StageResult:
 
 def _refuse_unjudgeable(root: Path) -> None:
     """See before hours of training that the student can be judged after them."""
-    if missing := lacking(lambda part: (root / part).exists()):
-        raise DataError(
-            f"{root}: lacks {missing}, without which no student is trained and judged; put it there"
-        )
+    refuse_lacking(root, lambda part: (root / part).exists())
     annotated = [annotation.image for annotation in read_annotations(annotation_path(root, "val"))]
     ground_truth = load_ground_truth(root / GROUND_TRUTH_DIR)
     if annotated:  # else `refuse_unusable` says so

@@ -45,3 +45,10 @@ def test_what_no_stage_could_use_is_refused(tmp_path: Path, text: str, words: st
         load_config(path)
     assert str(refused.value).startswith(f"{path}: ")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("root", ["data", "data/", "./data"])
+def test_the_tracked_folder_may_be_written_in_any_way(tmp_path: Path, root: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"data: {{root: {root}}}", encoding="utf-8")
+    assert load_config(path).data.root == root

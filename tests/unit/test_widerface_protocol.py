@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.io import loadmat, savemat
 
 from featherface.errors import DataError
@@ -318,6 +319,22 @@ for seed in range(int(sys.argv[2])):
     path.write_bytes(whole[path])
 print(refused)
 """
+
+
+@pytest.mark.parametrize("extra", [{"a": 1}, sparse.eye(3), "ü" * 5], ids=["struct", "sparse", "text"])
+def test_arrays_beside_the_lists_are_nobody_s_business(tmp_path: Path, extra: object) -> None:
+    write_mats(tmp_path, SMALL, COUNTED)
+    before = load_ground_truth(tmp_path)
+    for path in tmp_path.iterdir():
+        content = {name: value for name, value in loadmat(path).items() if name[0] != "_"}
+        savemat(path, {"note": extra} | content)
+    assert load_ground_truth(tmp_path).names == before.names
+
+
+def test_names_may_have_any_letters(tmp_path: Path) -> None:
+    name = "0--Straße/größe"
+    write_mats(tmp_path, {"0--Straße": {"größe": [FACE]}}, {setting: {name: [1]} for setting in COUNTED})
+    assert load_ground_truth(tmp_path).names == (name,)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
