@@ -24,7 +24,7 @@ def stopped_in_order() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: not set by Python
 
 
 def _exit(_number: int, _frame: FrameType | None) -> NoReturn:

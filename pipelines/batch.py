@@ -28,7 +28,7 @@ from featherface.monitoring.statistics import SHIFTED, compare
 from featherface.tracking.download import download_model
 from featherface.tracking.registry import open_registry
 from featherface.tracking.versions import MODEL_NAME
-from pipelines.runners import Runner, task_runner
+from pipelines.runners import Runner, task_pool
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def _champion(root: Path) -> Settings:
 def _detect_all(
     shards: list[Shard], out: Path, settings: Settings, workers: int | None, runner: Runner
 ) -> list[ShardResult]:
-    with task_runner(runner, workers) as pool:
+    with task_pool(runner, workers) as pool:
         common = {"out": str(out), "settings": settings}
         futures = [pool.submit(detect, {"shard": shard, **common}) for shard in shards]
         bar = tqdm(futures, desc="detect", unit="shard", disable=None)

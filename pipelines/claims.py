@@ -37,7 +37,7 @@ from featherface.trials.cell import RESULT, WEIGHTS, run_cell
 from featherface.trials.plan import Cell
 from pipelines.claims_request import read_request
 from pipelines.data_sources import DataSource, local_data
-from pipelines.runners import Runner, task_runner
+from pipelines.runners import Runner, task_pool
 from pipelines.workspace_turn import workspace_turn
 
 logger = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def _run_tasks(
     workers: int | None,
 ) -> None:
     common = {"source": source, "teacher": teacher, "folder": folder}
-    with task_runner(runner, workers) as pool:
+    with task_pool(runner, workers) as pool:
         futures = [pool.submit(train_cell, {"cell": cell, "books": books, **common}) for cell in cells]
         failures = []
         for number, (cell, future) in enumerate(zip(cells, futures, strict=True), start=1):

@@ -23,6 +23,6 @@ class TerseConsoleHandler(PrefectConsoleHandler):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to print a record, which is made while its exception is handled."""
-        if isinstance(sys.exception(), _TOLD_BY_US) or record.getMessage().startswith(_SUMMARY):
-            return False
-        return bool(super().filter(record))
+        is_prefect = record.name.partition(".")[0] == "prefect"  # others come here, too
+        is_told = isinstance(sys.exception(), _TOLD_BY_US) or str(record.msg).startswith(_SUMMARY)
+        return not (is_prefect and is_told) and bool(super().filter(record))

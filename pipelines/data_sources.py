@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,7 @@ def describe_data(path: Path) -> DataSource:
     path = path.resolve()
     if not path.is_dir():
         raise DataError(f"{path}: there is no such folder; give one in WIDER FACE layout")
-    return DataSource(path, data_md5(path.parent), _default_remote(path.parent))
+    return DataSource(path, data_md5(path.parent), dvc_commands.default_remote(path.parent))
 
 
 def local_data(source: DataSource) -> Path:
@@ -77,12 +76,3 @@ def local_data(source: DataSource) -> Path:
 def _cache() -> Path:
     named = os.environ.get(CACHE_VARIABLE)
     return Path(named) if named else Path.home() / ".cache" / "featherface" / "data"
-
-
-def _default_remote(root: Path) -> str | None:
-    """The address of a DVC project's default remote, if it has one."""
-    dvc_commands.refuse_broken_files(root)
-    parser = configparser.ConfigParser()
-    parser.read([root / ".dvc" / "config", root / ".dvc" / "config.local"])
-    name = parser.get("core", "remote", fallback=None)
-    return parser.get(f"'remote \"{name}\"'", "url", fallback=None) if name else None

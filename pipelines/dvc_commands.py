@@ -22,12 +22,12 @@ from featherface.tracking.connection import ARTIFACTS
 from pipelines.dvc_locks import mend_locks
 
 DATA_FILE = "data.dvc"
-_CONFIG_FILE = ".dvc/config"
+_CONFIG_FILES = (".dvc/config", ".dvc/config.local")
 _MENDING = {
     "dvc.lock": "restore it from git, or delete it: stages whose outputs are in DVC's cache come back from "
     "there, others run again",
     DATA_FILE: "restore it from git, or delete it: the data that are there are recorded anew",
-    _CONFIG_FILE: "restore it from git, or put that of another workspace in its place",
+    **dict.fromkeys(_CONFIG_FILES, "restore it from git, or put that of another workspace in its place"),
 }
 MESSAGE_CHARS = 600
 _LAST_LINES = 4
@@ -88,12 +88,31 @@ def refuse_broken_files(root: Path) -> None:
         if not path.exists():
             continue
         try:
-            if name == _CONFIG_FILE:
-                configparser.ConfigParser(strict=False, interpolation=None).read(path, encoding="utf-8")
+            if name in _CONFIG_FILES:
+                _read_config(path)
             else:
                 read_yaml(path)
         except (ConfigError, configparser.Error, UnicodeDecodeError) as error:
             raise DvcError(f"{path}: is broken, DVC cannot read it; {advice}") from error
+
+
+def default_remote(root: Path) -> str | None:
+    """The address of a DVC project's default remote, if it has one.
+
+    Raises:
+        DvcError: a file of DVC's is broken.
+    """
+    refuse_broken_files(root)
+    config = _read_config(*(root / name for name in _CONFIG_FILES))
+    name = config.get("core", "remote", fallback=None)
+    return config.get(f"'remote \"{name}\"'", "url", fallback=None) if name else None
+
+
+def _read_config(*paths: Path) -> configparser.ConfigParser:
+    """Settings of DVC, a later file's before an earlier one's; a missing file has none."""
+    config = configparser.ConfigParser(strict=False, interpolation=None)  # addresses have percent signs
+    config.read(paths, encoding="utf-8-sig")
+    return config
 
 
 def initialize(root: Path) -> None:

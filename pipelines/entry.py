@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featherface.stopping import stopped_in_order
 from featherface.tracking.registry import open_registry
 from pipelines.claims_request import read_request
 from pipelines.environment import prefect_ready
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pipelines.outcome import PipelineOutcome
 
 
+@stopped_in_order()
 def run_batch(*, root: Path, **parameters: Any) -> dict[str, Any]:
     """Run the flow `detect-batch`, whose parameters these are, in this process.
 
@@ -31,6 +33,7 @@ def run_batch(*, root: Path, **parameters: Any) -> dict[str, Any]:
     return summary
 
 
+@stopped_in_order()
 def run_claims(
     *, folder: Path, ledger: Path, budget: str, data: Path, teacher: Path, **parameters: Any
 ) -> str:
@@ -51,6 +54,7 @@ def run_claims(
     return text
 
 
+@stopped_in_order()
 def run_pipeline(
     *,
     profile: str,

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from featherface.stopping import stopped_in_order
-
 
 @contextmanager
 def prefect_ready(root: Path) -> Iterator[None]:
@@ -34,5 +32,5 @@ def prefect_ready(root: Path) -> Iterator[None]:
         os.environ.setdefault(name, value)
     from pipelines.temporary_server import prefect_server
 
-    with stopped_in_order(), prefect_server():
+    with prefect_server():
         yield

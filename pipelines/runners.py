@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 Runner = Literal["processes", "dask", "ray"]
+
+
+@contextmanager
+def task_pool(runner: Runner, workers: int | None) -> Iterator[TaskRunner[Any]]:
+    """Run so many tasks at once; stopped (Ctrl-C, SIGTERM), it waits for none of this machine.
+
+    Args:
+        runner: as of `task_runner`.
+        workers: as of `task_runner`.
+    """
+    with task_runner(runner, workers) as pool:
+        try:
+            yield pool
+        except Exception:
+            raise
+        except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.kill()  # what it had finished is kept
+            raise
 
 
 def task_runner(runner: Runner, workers: int | None) -> TaskRunner[Any]:

@@ -10,20 +10,22 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
+from prefect.context import refresh_global_settings_context
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL
 
-from featherface.child_process import child_environment, module_command
 from featherface.errors import EndedEarlyError
 
 STARTUP_S = 180.0
 _GOODBYE_S = 5.0
+_HOST = "127.0.0.1"
 
 
 @contextmanager
@@ -36,12 +38,12 @@ def prefect_server() -> Iterator[None]:
     if PREFECT_API_URL.value():
         yield
         return
-    with socket.create_server(("127.0.0.1", 0)) as listener:  # the system knows which port is free
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+    with socket.create_server((_HOST, 0)) as listener:  # the system knows which port is free
+        url = f"http://{_HOST}:{listener.getsockname()[1]}/api"
         process = _start(listener)
     try:
-        _wait_until_ready(process, url)
-        with temporary_settings({PREFECT_API_URL: url}):
+        with _named_everywhere(url):
+            _wait_until_ready(process, url)
             try:
                 yield
             finally:
@@ -53,10 +55,30 @@ def prefect_server() -> Iterator[None]:
 def _start(listener: socket.socket) -> subprocess.Popen[bytes]:
     """Start it in a session of its own, where no terminal's Ctrl-C reaches it; it ends with this process."""
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        module_command(__name__, str(listener.fileno())),
-        env=child_environment(os.environ), pass_fds=(listener.fileno(),), start_new_session=True,
-        stdin=subprocess.DEVNULL,
+        [sys.executable, "-m", __name__, str(listener.fileno())],
+        pass_fds=(listener.fileno(),), start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
     )  # fmt: skip
+
+
+@contextmanager
+def _named_everywhere(url: str) -> Iterator[None]:
+    """Tell it to all threads, which `temporary_settings` does not, and to the children of this process."""
+    added = {PREFECT_API_URL.name: url}
+    for name in ("NO_PROXY", "no_proxy"):  # no proxy of an office can reach it
+        added[name] = ",".join(filter(None, [os.environ.get(name), _HOST]))
+    before = {name: os.environ.get(name) for name in added}
+    os.environ.update(added)
+    refresh_global_settings_context()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        refresh_global_settings_context()
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
@@ -64,12 +86,11 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
     while time.monotonic() < deadline and process.poll() is None:
         try:
             # The system takes the connection before the server does, so the question waits for its answer.
-            if httpx.get(f"{url}/health", timeout=1.0, trust_env=False).is_success:
+            if httpx.get(f"{url}/health", timeout=1.0).is_success:
                 return
-        except httpx.TimeoutException:
-            continue
         except httpx.TransportError:
-            time.sleep(0.1)
+            pass
+        time.sleep(0.1)
     what = "does not answer" if process.poll() is None else f"ended with exit code {process.returncode}"
     raise EndedEarlyError(f"Prefect's temporary server {what}; run the same command again")
 
@@ -81,19 +102,26 @@ def _deliver_all() -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_GOODBYE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    with process:  # closes the pipe that it watches
+        process.terminate()
+        try:
+            process.wait(_GOODBYE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _serve(file_descriptor: int) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     uvicorn.run(create_app(ephemeral=True, final=True), fd=file_descriptor, log_level="error", lifespan="on")
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of standard input, whose other end the parent holds, however it goes."""
+    sys.stdin.read()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -156,6 +157,29 @@ def test_killed_it_goes_on_and_comes_to_the_same(project: Path, finished: Path) 
         json.loads((each / "claims.json").read_text())["answers"] for each in (folder, results(finished))
     ]
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("number", "reaches_all"), [(signal.SIGINT, True), (signal.SIGTERM, False)], ids=["ctrl-c", "kill"]
+)
+def test_stopped_politely_it_waits_for_no_training(
+    project: Path, number: signal.Signals, *, reaches_all: bool
+) -> None:
+    log = project / "log"
+    with log.open("w") as errors:
+        process = psutil.Popen(
+            [*FEATHERFACE, *arguments()], cwd=project, env=environment(), stderr=errors,
+            stdout=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        while not list(results(project).glob("*/checkpoint.pt")):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.05)
+        members = process.children(recursive=True)
+        (os.killpg if reaches_all else os.kill)(process.pid, number)
+        assert process.wait(timeout=60) == 128 + number
+    assert psutil.wait_procs(members, timeout=20)[1] == []
+    said = [line for line in log.read_text().splitlines() if not line.startswith(("4 trainings", "epoch "))]
+    assert said == ["featherface: stopped; run the same command again to go on"]
 
 
 def test_two_at_once_do_not_spoil_each_other(project: Path) -> None:

@@ -182,6 +182,19 @@ def test_a_look_with_a_file_manager_changes_no_data(workspace: Path, name: str) 
     assert dvc_commands.stale_stages(workspace) == {"data.dvc"}
 
 
+def test_the_default_remote_is_read_as_dvc_reads_it(tmp_path: Path) -> None:
+    folder = tmp_path / ".dvc"
+    folder.mkdir()
+    remotes = "['remote \"near\"']\nurl = /a%20b\n['remote \"far\"']\nurl = s3://bucket\n"
+    (folder / "config").write_text(f"[core]\nremote = far\n{remotes}", encoding="utf-8-sig")
+    assert dvc_commands.default_remote(tmp_path) == "s3://bucket"
+    (folder / "config.local").write_text("[core]\nremote = near\n")
+    assert dvc_commands.default_remote(tmp_path) == "/a%20b"
+    (folder / "config.local").write_text("[core\n")
+    with pytest.raises(dvc_commands.DvcError, match=r"config\.local: is broken"):
+        dvc_commands.default_remote(tmp_path)
+
+
 def test_an_old_list_of_ignored_files_is_gone_on_with(workspace: Path) -> None:
     ignored = workspace / ".dvcignore"
     ignored.write_text("# ours\n*.tmp")

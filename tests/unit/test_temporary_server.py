@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from prefect.exceptions import TerminationSignal
 
 from featherface.errors import EndedEarlyError, FeatherFaceError
 from pipelines.console import TerseConsoleHandler
@@ -21,18 +22,28 @@ RUN = """
 import pathlib, time, psutil
 from pipelines.environment import prefect_ready
 with prefect_ready(pathlib.Path()):
+    from prefect import flow, task
     from prefect.settings import PREFECT_API_URL
-    [server] = psutil.Process().children()
-    print(PREFECT_API_URL.value(), server.pid, flush=True)
+    from pipelines.runners import task_pool
+    @task
+    def nothing(): pass
+    @flow
+    def pooled():
+        with task_pool("processes", 1) as pool:
+            pool.submit(nothing, {}).wait()
+    pooled()
+    servers = [child.pid for child in psutil.Process().children() if "server" in " ".join(child.cmdline())]
+    print(PREFECT_API_URL.value(), *servers, flush=True)
     time.sleep(100)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
 def test_the_server_is_out_of_reach_of_ctrl_c_and_goes_with_a_killed_run(tmp_path: Path) -> None:
+    """A proxy, as offices have one, is asked for nothing."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    own = {"PYTHONPATH": str(ROOT), "HTTP_PROXY": "http://127.0.0.1:9", "no_proxy": "example.org"}
     with subprocess.Popen(
-        [sys.executable, "-c", RUN], cwd=tmp_path, env={**others, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", RUN], cwd=tmp_path, env=others | own,
         stdout=subprocess.PIPE, text=True,
     ) as run:  # fmt: skip
         assert run.stdout is not None
@@ -48,17 +59,28 @@ def test_the_server_is_out_of_reach_of_ctrl_c_and_goes_with_a_killed_run(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("error", "is_printed"),
+    ("error", "logger", "is_printed"),
     [
-        (FeatherFaceError("no such folder"), False),
-        (EndedEarlyError("killed"), False),
-        (KeyboardInterrupt(), False),
-        (ZeroDivisionError("a bug"), True),
+        (FeatherFaceError("no such folder"), "prefect.flow_runs", False),
+        (EndedEarlyError("killed"), "prefect", False),
+        (KeyboardInterrupt(), "prefect.task_runs", False),
+        (TerminationSignal(15), "prefect.task_runs", False),
+        (ZeroDivisionError("a bug"), "prefect.task_runs", True),
+        (FeatherFaceError("no such folder"), "PIL", True),
     ],
 )
-def test_prefect_prints_what_the_command_line_does_not_say(error: BaseException, *, is_printed: bool) -> None:
+def test_prefect_prints_what_the_command_line_does_not_say(
+    error: BaseException, logger: str, *, is_printed: bool
+) -> None:
     try:
         raise error  # noqa: TRY301 - it must be the one that is handled
     except BaseException:  # noqa: BLE001 - Ctrl-C is one of them
-        record = logging.LogRecord("prefect", logging.ERROR, "", 1, "it failed", (), sys.exc_info())
+        record = logging.LogRecord(logger, logging.ERROR, "", 1, "it failed", (), sys.exc_info())
+        assert TerseConsoleHandler().filter(record) == is_printed
+
+
+def test_prefect_s_summary_of_a_failed_task_is_not_printed() -> None:
+    text = "Finished in state Failed('no such folder')"
+    for logger, is_printed in (("prefect.task_runs", False), ("PIL", True)):
+        record = logging.LogRecord(logger, logging.ERROR, "", 1, text, (), None)
         assert TerseConsoleHandler().filter(record) == is_printed
