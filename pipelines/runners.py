@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from prefect.exceptions import TerminationSignal
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 Runner = Literal["processes", "dask", "ray"]
@@ -18,29 +19,20 @@ def task_pool(runner: Runner, workers: int | None) -> Iterator[TaskRunner[Any]]:
     """Run so many tasks at once; stopped (Ctrl-C, SIGTERM), it waits for none of this machine.
 
     Args:
-        runner: as of `task_runner`.
-        workers: as of `task_runner`.
+        runner: `dask` and `ray` use the cluster at `DASK_SCHEDULER_ADDRESS` or `RAY_ADDRESS`; without one
+            they start their own on this machine.
+        workers: processes; None: one a core.
     """
-    with task_runner(runner, workers) as pool:
+    with _task_runner(runner, workers or os.cpu_count() or 1) as pool:
         try:
             yield pool
-        except Exception:
-            raise
-        except BaseException:
+        except (KeyboardInterrupt, SystemExit, TerminationSignal):
             for worker in multiprocessing.active_children():
                 worker.kill()  # what it had finished is kept
             raise
 
 
-def task_runner(runner: Runner, workers: int | None) -> TaskRunner[Any]:
-    """A runner for so many tasks at once.
-
-    Args:
-        runner: `dask` and `ray` use the cluster at `DASK_SCHEDULER_ADDRESS` or `RAY_ADDRESS`; without one
-            they start their own on this machine.
-        workers: processes; None: one a core.
-    """
-    workers = workers or os.cpu_count() or 1
+def _task_runner(runner: Runner, workers: int) -> TaskRunner[Any]:
     chosen: TaskRunner[Any]
     match runner:
         case "processes":
