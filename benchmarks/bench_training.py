@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -20,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from itertools import count
 from pathlib import Path
 
 import torch
@@ -43,6 +43,7 @@ from featherface.training.optim import WeightAverage, build_optimizer
 REFERENCE = "retinaface"
 NUM_SCENES = 64
 WARM_UP_STEPS = 3
+NUM_PREFETCHED = 5
 
 Losses = Callable[[Batch, float], Mapping[str, Tensor]]
 
@@ -120,16 +121,27 @@ def matching_share(runs: Mapping[str, Run], batch: Batch, train: TrainConfig, re
     return statistics.median(seconds)
 
 
-def endless(loader: TrainingLoader) -> Iterator[Batch]:
-    """Batches in the layout of training, epoch after epoch."""
-    for epoch in count():
-        for batch in loader.batches(epoch):
-            images = batch.images.to(memory_format=torch.channels_last)
-            yield Batch(images=images, targets=batch.targets, sample_ids=batch.sample_ids)
+def make_loader(root: Path, train: TrainConfig, num_batches: int) -> TrainingLoader:
+    """A loader whose epoch has at least so many batches: it goes through the scenes again and again.
+
+    An epoch of photographs has hundreds of batches, and only before the first of them is nothing prepared.
+    """
+    scenes = open_widerface(root, "train")
+    return TrainingLoader(
+        scenes * math.ceil(num_batches * train.batch_size / len(scenes)),
+        batch_size=train.batch_size,
+        image_size_px=train.image_size_px,
+        seed=train.seed,
+        augment_config=train.augment,
+        min_face_px=6.0,
+    )
 
 
 def waiting_share(run: Run, batches: Iterator[Batch], steps: int, num_prefetched: int) -> float:
-    """Share of the time that training alone waits for its batches, once those made ahead are used up."""
+    """Share of the time that training alone waits for its batches, once those made ahead are used up.
+
+    As in a first epoch: the photograph of each view is decoded, too.
+    """
     waited_s, started = 0.0, time.perf_counter()
     for number in range(num_prefetched + steps):
         if number == num_prefetched:
@@ -146,6 +158,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=20, help="of each run; medians of them")
+    parser.add_argument("--waiting-steps", type=int, default=60, help="of the student for itself, at the end")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--image-size", type=int, default=320, help="side of the views in px")
     parser.add_argument("--batch-size", type=int, default=16)
@@ -158,15 +171,8 @@ def main() -> None:
         root = Path(folder) / "scenes"
         scenes = SynthesizeConfig(num_train=NUM_SCENES, num_val=1)
         synthesize_dataset(root, **scenes.model_dump(), progress=False)
-        loader = TrainingLoader(
-            open_widerface(root, "train"),
-            batch_size=train.batch_size,
-            image_size_px=train.image_size_px,
-            seed=train.seed,
-            augment_config=train.augment,
-            min_face_px=6.0,
-        )
-        batches = endless(loader)
+        num_batches = WARM_UP_STEPS + arguments.steps + NUM_PREFETCHED + arguments.waiting_steps
+        batches = make_loader(root, train, num_batches).batches(epoch=0)
         runs = make_runs(train)
         for number in range(WARM_UP_STEPS + arguments.steps):
             batch = next(batches)
@@ -176,7 +182,7 @@ def main() -> None:
                 sys.stderr.write(f"\rstep {number + 1} of {WARM_UP_STEPS + arguments.steps}")
         results = {name: run.report(train.batch_size) for name, run in runs.items()}
         matching_s = matching_share(runs, batch, train, arguments.steps)
-        waiting = waiting_share(runs["student"], batches, arguments.steps, num_prefetched=5)
+        waiting = waiting_share(runs["student"], batches, arguments.waiting_steps, NUM_PREFETCHED)
     reference = results[REFERENCE]["images_per_s"]
     student = runs["student"].model
     report = {
