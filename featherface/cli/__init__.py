@@ -28,7 +28,7 @@ from featherface.cli import (
     registry,
     team,
 )
-from featherface.cli.options import refuse_empty_root
+from featherface.cli.options import refuse_empty
 from featherface.cli.printing import drop_what_cannot_be_written, escape_what_cannot_be_written, printable
 from featherface.errors import EndedEarlyError, FeatherFaceError
 from featherface.stopping import TERMINATED
@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        refuse_empty_root(arguments)
+        refuse_empty(arguments)
         result = app(arguments, prog_name="featherface", standalone_mode=False)
     except FeatherFaceError as error:
         return _say(str(error), code=2)

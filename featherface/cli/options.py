@@ -31,32 +31,31 @@ RUNNER = Annotated[Runner, typer.Option(help="Processes of this machine, or a cl
 
 
 def chosen_model(model: str | None) -> str | None:
-    """What `--model` names; without it None where weights ship, else the champion of this folder's registry.
-
-    Raises:
-        OptionError: it names nothing, as an unset variable of a script does.
-    """
+    """What `--model` names; without it None where weights ship, else this folder's champion."""
     from featherface.inference.loading import has_shipped_weights
 
-    if model is None:
-        return None if has_shipped_weights() else CHAMPION
-    if not model.strip():
-        raise OptionError(f"--model is empty: give a file or {CHAMPION}, or leave it out")
+    if model is None and not has_shipped_weights():
+        return CHAMPION
     return model
 
 
-def refuse_empty_root(arguments: Sequence[str]) -> None:
+def refuse_empty(arguments: Sequence[str]) -> None:
     """See that no command works in the current folder because a script's variable was not set.
 
     As a path an empty text is the current folder, so only the arguments themselves tell.
 
     Raises:
-        OptionError: `--root` is empty.
+        OptionError: an argument, or what follows the `=` of an option, is empty.
     """
-    given = [value for option, value in itertools.pairwise(arguments) if option == "--root"]
-    given += [argument.removeprefix("--root=") for argument in arguments if argument.startswith("--root=")]
-    if any(not value.strip() for value in given):
-        raise OptionError("--root is empty: give the workspace's folder, or leave it out")
+    for before, argument in itertools.pairwise(["", *arguments]):
+        option, equals, value = argument.partition("=")
+        if not argument.strip():
+            what = f"what follows {before}" if before else "the first argument"
+        elif option.startswith("--") and equals and not value.strip():
+            what = option
+        else:
+            continue
+        raise OptionError(f"{what} is empty, as a variable that is not set: give a value, or leave it out")
 
 
 def read_settings(changes: Sequence[str] | None, *, example: str) -> dict[str, Any]:

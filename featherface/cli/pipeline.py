@@ -9,7 +9,6 @@ import typer
 
 from featherface.cli.flows import find_flow
 from featherface.cli.options import RUNNER, Runner, read_settings
-from featherface.errors import OptionError
 
 SHIPPED_STUDENT = Path(__file__).parent.parent / "weights" / "featherface.safetensors"
 _EXAMPLES = """\b
@@ -87,8 +86,6 @@ def pipeline(
 def _path_of(student: str | None) -> Path | None:
     if student is None:
         return None
-    if not student.strip():
-        raise OptionError("--student is empty: give a .safetensors file or `shipped`, or leave it out")
     return SHIPPED_STUDENT if student == "shipped" else Path(student)
 
 

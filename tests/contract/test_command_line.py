@@ -64,10 +64,21 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
         ),
         (["pipeline", "--profile", "widerface", "--data", "."], "--teacher FILE"),
         *(
-            ([*command, "--root", ""], "--root is empty: give the workspace's folder, or leave it out")
-            for command in (["pipeline"], ["run", "validate"], ["registry", "list"], ["data", "push"])
+            ([*command, ""], f"what follows {command[-1]} is empty, as a variable that is not set: give a ")
+            for command in (
+                ["pipeline", "--root"],
+                ["run", "validate", "--root"],
+                ["registry", "list", "--root"],
+                ["data", "push", "--root"],
+                ["pipeline", "--student"],
+                ["evaluate", "--data"],
+                ["detect", "photo.jpg", "--model"],
+                ["data", "validate"],
+            )
         ),
-        (["bundle", "pack", "out", "--root="], "--root is empty"),
+        (["bundle", "pack", "out", "--root="], "--root is empty, as a variable"),
+        (["export", "--out", "new", "--data= "], "--data is empty, as a variable"),
+        ([" "], "the first argument is empty, as a variable"),
         (["pipeline", "--set", "distill.trane.epochs=3"], "'distill.trane.epochs' is not in params.yaml"),
         (
             ["pipeline", "--set", "distill.train.epochs=many"],
@@ -294,14 +305,8 @@ def test_a_table_on_standard_output_leaves_what_a_script_wrote_before(tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["detect", "a.png", "--model", ""], "--model is empty: give a file"),
-        (["evaluate", "--data", "d", "--model", ""], "--model is empty: give a file"),
-        (["export", "--out", "o", "--model", " "], "--model is empty: give a file"),
-        (["demo", "--out", "o", "--model", ""], "--model is empty: give a file"),
-        (["bench", "--data", "d", "--model", ""], "--model is empty: give a file"),
         (["bench", "--data", "d", "--size", "100"], "--size 100 is no multiple of 32; take 96 or 128"),
         (["bench", "--data", "d", "--out", "a.png"], "a.png/comparison.json: cannot be written"),
-        (["pipeline", "--student", ""], "--student is empty: give a .safetensors file or `shipped`"),
         (["detect", "a.png", "--json", "--json-lines"], "only one of --json, --json-lines and --csv -"),
         (["detect", "a.png", "--json", "--csv", "-"], "only one of --json, --json-lines and --csv -"),
         (["detect", "a.png", "--device", "tpu"], "device 'tpu': allowed are auto, cpu, cuda"),
