@@ -47,6 +47,13 @@ def rollback(reason: REASON = "rolled back by hand", root: ROOT = Path()) -> Non
     typer.echo(f"version {_registry(root).rollback((reason,))} is the champion")
 
 
+@app.command(short_help="Delete a version that is not in use.")
+def delete(version: VERSION, root: ROOT = Path()) -> None:
+    """Delete a version that no alias names; its run and its files stay in MLflow."""
+    _registry(root).delete_version(version)
+    typer.echo(f"version {version} is deleted; its run and files stay in MLflow")
+
+
 @app.command(short_help="Show every move of the champion, and whether it is intact.")
 def history(root: ROOT = Path()) -> None:
     """Show every move of the champion, oldest first; ends with 1 if somebody changed the record."""

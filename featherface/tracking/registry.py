@@ -230,6 +230,6 @@ class ModelRegistry:
         aliases = self._store.find(version).aliases
         if aliases:
             raise ModelError(
-                f"version {version} of '{self.name}' is {', '.join(aliases)}, it stays; move the alias first"
+                f"version {version} of '{self.name}' is {', '.join(aliases)}: it stays until another one is"
             )
         self._client.delete_model_version(self.name, str(version))

@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from onnx import TensorProto, helper
 from tiers import slow
 
+from featherface.cli import main
 from featherface.errors import ModelError
 from featherface.inference.detector import FaceDetector
 from featherface.tracking import ledger
@@ -391,15 +392,21 @@ def test_versions_are_listed_newest_first_with_their_aliases(
 
 
 def test_a_version_with_an_alias_is_not_deleted(
-    registry: ModelRegistry, add_version: Callable[[], str]
+    registry: ModelRegistry,
+    add_version: Callable[[], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for _ in range(3):
         registry.promote(add_version())
-    with pytest.raises(ModelError, match="version 3 of 'featherface' is champion"):
-        registry.delete_version("3")
-    with pytest.raises(ModelError, match="is previous_champion"):
-        registry.delete_version("2")
-    registry.delete_version("1")
+    for version, code, words in (
+        ("3", 2, "version 3 of 'featherface' is champion: it stays until another one is"),
+        ("2", 2, "version 2 of 'featherface' is previous_champion: it stays"),
+        ("1", 0, "version 1 is deleted; its run and files stay in MLflow"),
+    ):
+        with pytest.raises(SystemExit) as left:
+            main(["registry", "delete", version, "--root", str(tmp_path)])
+        assert (left.value.code, words in "".join(capsys.readouterr())) == (code, True)
     assert [each.version for each in registry.list_versions()] == ["3", "2"]
 
 

@@ -622,7 +622,7 @@ def test_no_reason_forges_a_line_of_the_history(
     assert line.endswith(r"x\n2020-01-01T00:00:00Z  promote   9 -> 9  forged \x1b[2Jhidden")
 
 
-@pytest.mark.parametrize("command", ["list", "history", "reap", "rollback", "reproduce 1"])
+@pytest.mark.parametrize("command", ["list", "history", "reap", "rollback", "reproduce 1", "delete 1"])
 @pytest.mark.parametrize("kind", ["nothing", "file", "garbage"])
 def test_where_no_registry_is_none_is_made(
     tmp_path: Path,
