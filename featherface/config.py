@@ -151,6 +151,9 @@ class TrainConfig(Section):
     sync_batch_norm: bool = True
     """Several processes normalize by the statistics of the whole batch, and end where one would; false: each
     by those of its part, which on a CPU is much faster."""
+    fixed_statistics: bool = False
+    """Normalizations compute as when detecting, with the statistics that they start with, and keep them: for
+    a student that goes on with those of whole photographs (`rescore.statistics_share`)."""
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
 
@@ -196,6 +199,10 @@ class RescoreConfig(Section):
     long_sides_px: Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)] = (640,)
     """Each photograph is looked at once, in one of these sizes: those in which it will be used."""
     flip_probability: Fraction = 0.5
+    statistics_share: Fraction = 0.0
+    """Of whole photographs' statistics in those that the student's normalizations detect with; 0: they stay
+    as training views have left them. A student that had it before moves by that share of what is left."""
+    statistics_photographs: Count = 400
     max_candidates: Count = 16_000_000
     """Priors to learn from, 80 bytes each; photographs beyond that are left out."""
     epochs: Count = 10

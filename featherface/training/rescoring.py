@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,12 +22,10 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from featherface.data.augment import flip_horizontally, ignore_small_faces
-from featherface.data.labeled import LabeledImage, label_image
-from featherface.data.reading import map_ahead, read_photograph
-from featherface.data.widerface import Annotation, Sample
+from featherface.data.labeled import LabeledImage
+from featherface.data.reading import map_ahead
+from featherface.data.widerface import Sample
 from featherface.errors import DataError, ModelError
-from featherface.imaging import letterbox, resize_long_side, to_network_input
 from featherface.inference.overlap import box_iou
 from featherface.inference.postprocess import decode_boxes, face_scores
 from featherface.models.detector import FeatherFace
@@ -43,12 +41,12 @@ from featherface.training.checkpoint import (
 )
 from featherface.training.memory import keep_freed_memory
 from featherface.training.progress import epoch_progress
+from featherface.training.whole_views import network_input, whole_view
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from featherface.config import RescoreConfig
-    from featherface.imaging import RgbImage
     from featherface.training.state import Checkpointing
 
 _LOGGER = logging.getLogger(__name__)
@@ -99,10 +97,7 @@ def collect_candidates(
 
     def look(numbered: tuple[int, Sample]) -> Candidates:
         place, sample = numbered
-        image = read_photograph(sample)
-        return _candidates(
-            network, _view(image, sample.annotation, settings, place=place, min_face_px=min_face_px)
-        )
+        return _candidates(network, whole_view(sample, settings, draw=(1, place), min_face_px=min_face_px))
 
     parts = CandidateParts.of(checkpointing)
     is_enough = parts.num_candidates >= settings.max_candidates
@@ -220,23 +215,9 @@ class _Fit:
         return list(checkpoint.extra["losses"])
 
 
-def _view(
-    image: RgbImage, annotation: Annotation, settings: RescoreConfig, *, place: int, min_face_px: float
-) -> LabeledImage:
-    """A photograph in a size that is drawn, mirrored or not, padded as the network needs it."""
-    rng = np.random.default_rng((settings.seed, 1, place))
-    resized, scale_xy = resize_long_side(image, int(rng.choice(settings.long_sides_px)))
-    view = ignore_small_faces(label_image(resized, annotation, scale_xy=scale_xy), min_face_px)
-    if rng.random() < settings.flip_probability:
-        view = flip_horizontally(view)
-    return replace(view, image=letterbox(view.image).image)
-
-
 @torch.no_grad()
 def _candidates(student: FeatherFace, view: LabeledImage) -> Candidates:
-    device = next(student.parameters()).device
-    images = torch.from_numpy(to_network_input(view.image)[None])
-    images = images.to(device, memory_format=torch.channels_last)
+    images = network_input(view, student)
     outputs, features = student.forward_features(images)
     cls_logits, box_deltas = outputs.cls_logits[0].cpu().numpy(), outputs.box_deltas[0].cpu().numpy()
     idx = np.flatnonzero(face_scores(cls_logits) > LEAST_SCORE)
@@ -252,7 +233,7 @@ def _candidates(student: FeatherFace, view: LabeledImage) -> Candidates:
     first_output = np.concatenate(([0], np.cumsum(priors_per_cell)))[level]
     by_cell = torch.cat([level_map[0].flatten(1) for level_map in features.neck], dim=1)  # (C, cells of all)
     return Candidates(
-        by_cell[:, torch.from_numpy(cell).to(device)].T.half().cpu(),
+        by_cell[:, torch.from_numpy(cell).to(by_cell.device)].T.half().cpu(),
         torch.from_numpy(first_output + place % priors_per_cell[level]),
         torch.from_numpy(is_found),
     )
