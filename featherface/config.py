@@ -151,9 +151,6 @@ class TrainConfig(Section):
     sync_batch_norm: bool = True
     """Several processes normalize by the statistics of the whole batch, and end where one would; false: each
     by those of its part, which on a CPU is much faster."""
-    fixed_statistics: bool = False
-    """Normalizations compute as when detecting, with the statistics that they start with, and keep them: for
-    a student that goes on with those of whole photographs (`rescore.statistics_share`)."""
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
 

@@ -69,7 +69,7 @@ def run(
         "teacher": f"{teacher.architecture}, "
         + ("published weights" if teacher.weights else "trained in this pipeline"),
         "training": describe_training(distill, root=workspace.root),
-        "normalizations": describe_statistics(distill, rescore, rescored),
+        "statistics": describe_statistics(rescore, rescored),
         "second opinion": describe_rescoring(rescore, rescored),
         "data": f"{data.source}, version {data_md5(workspace.root)}",
         "evaluated on": f"{student['val/images']:.0f} validation images, {describe_judging(evaluate)}",
@@ -135,14 +135,12 @@ def describe_training(distill: DistillConfig, *, root: Path) -> str:
     )
 
 
-def describe_statistics(distill: DistillConfig, rescore: RescoreConfig, metrics: Mapping[str, float]) -> str:
+def describe_statistics(rescore: RescoreConfig, metrics: Mapping[str, float]) -> str:
     """One line on the means and variances that normalizations detect with."""
-    kept = distill.train.fixed_statistics and not distill.keep_initial_weights
-    own = "the statistics that it went on from" if kept else "the statistics of training"
     if "rescore/statistics_photographs" not in metrics:
-        return own
+        return "those of training"
     return (
-        f"{own}, and by a share of {rescore.statistics_share:g} those of "
+        f"those of training, and by a share of {rescore.statistics_share:g} those of "
         f"{metrics['rescore/statistics_photographs']:,} whole training photographs at {_sizes_of(rescore)} px"
     )
 

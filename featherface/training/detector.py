@@ -93,7 +93,6 @@ def fit_detector(
             grad_clip_norm=train.grad_clip_norm,
             ema_decay=train.ema_decay,
             ema_power=train.ema_power,
-            fixed_statistics=train.fixed_statistics,
         )
         return fit(
             model,

@@ -170,10 +170,6 @@ def _fit_epoch(
     trained = [p for group in run.optimizer.param_groups for p in group["params"]]
     run.model.train()
     run.auxiliary.train()
-    if run.recipe.fixed_statistics:
-        for module in run.model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
     num_images, started = 0, time.perf_counter()
     last_kept = time.monotonic()
     label = f"{description} {run.epoch + 1}/{run.recipe.epochs}"

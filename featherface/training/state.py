@@ -41,8 +41,6 @@ class Recipe:
     grad_clip_norm: float = 10.0
     ema_decay: float = 0.998
     ema_power: float = 8.0
-    fixed_statistics: bool = False
-    """Normalizations compute with the statistics that they start with, and keep them."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.steps_per_epoch < 1:

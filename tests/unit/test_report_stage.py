@@ -8,11 +8,9 @@ import numpy as np
 
 from featherface.config import (
     Config,
-    DistillConfig,
     EvaluateConfig,
     ExportConfig,
     RescoreConfig,
-    TrainConfig,
 )
 from featherface.evaluation.analysis import analyze
 from featherface.evaluation.widerface import SETTINGS, WiderGroundTruth
@@ -65,15 +63,11 @@ def test_report_holds_the_pictures_of_the_evaluation_and_names_the_threshold(tmp
 
 def test_a_card_names_no_second_opinion_where_there_is_none() -> None:
     assert describe_rescoring(RescoreConfig(), {}) == "none"
-    assert describe_statistics(DistillConfig(), RescoreConfig(), {}) == "the statistics of training"
+    assert describe_statistics(RescoreConfig(), {}) == "those of training"
     shared = RescoreConfig(statistics_share=0.5, long_sides_px=(1024, 640))
-    told = describe_statistics(DistillConfig(), shared, {"rescore/statistics_photographs": 400})
-    assert told == (
-        "the statistics of training, and by a share of 0.5 those of 400 whole training photographs "
-        "at 640, 1024 px"
+    assert describe_statistics(shared, {"rescore/statistics_photographs": 400}) == (
+        "those of training, and by a share of 0.5 those of 400 whole training photographs at 640, 1024 px"
     )
-    kept = DistillConfig(train=TrainConfig(fixed_statistics=True))
-    assert describe_statistics(kept, RescoreConfig(), {}) == "the statistics that it went on from"
     assert describe_rescoring(RescoreConfig(), {"rescore/candidates": 0}) == "none"
 
 

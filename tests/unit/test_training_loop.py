@@ -174,25 +174,6 @@ def test_progress_runs_over_the_whole_training() -> None:
     assert seen == [step / (2 * STEPS) for step in range(2 * STEPS)]
 
 
-@pytest.mark.parametrize("is_fixed", [True, False], ids=["fixed", "of batches"])
-def test_normalizations_keep_and_compute_with_their_statistics_if_asked(is_fixed: bool) -> None:
-    experiment = Experiment(epochs=1, fixed_statistics=is_fixed)
-    norm = experiment.network.body[1]
-    assert isinstance(norm, nn.BatchNorm2d)
-    means_of_maps: list[float] = []
-    norm.register_forward_hook(
-        lambda _norm, _inputs, maps: means_of_maps.append(float(maps.detach().mean().abs()))
-    )
-    before = {name: value.clone() for name, value in experiment.network.state_dict().items()}
-    result = experiment.run()
-    for after in (experiment.network.state_dict(), result.averaged.state_dict()):
-        for name, value in before.items():
-            is_statistic = "running" in name or "tracked" in name
-            assert torch.equal(after[name], value) == (is_fixed and is_statistic), name
-    normalized_by_the_batch = means_of_maps[0] < 1e-6
-    assert normalized_by_the_batch != is_fixed
-
-
 def test_average_takes_in_every_step() -> None:
     experiment = Experiment(ema_decay=0.5)  # above the warm-up's decay of the first eight updates
     kernels: list[Tensor] = []
