@@ -202,7 +202,11 @@ class RescoreConfig(Section):
     statistics_photographs: Count = 400
     max_candidates: Count = 16_000_000
     """Priors to learn from, 80 bytes each; photographs beyond that are left out."""
+    ensemble: Annotated[int, Field(ge=0)] = 0
+    """So many second opinions are learnt first, and the one that stays learns their mean, so that less of it
+    is chance; 0: it learns by itself what was found."""
     epochs: Count = 10
+    """Of each."""
     batch_size: Count = 2048
     """Candidates of all photographs, mixed."""
     lr: Positive = 3e-3

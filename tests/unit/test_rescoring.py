@@ -284,16 +284,18 @@ def test_what_was_kept_counts_for_the_same_run_only(samples: tuple[Sample, ...],
         collect("one")
 
 
-@pytest.mark.parametrize("epochs_done", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("ensemble", "epochs_done"), [(0, 1), (0, 2), (0, 3), (2, 1), (2, 3), (2, 5), (2, 6), (2, 8), (2, 9)]
+)
 def test_killed_while_it_learns_it_ends_with_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs_done: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ensemble: int, epochs_done: int
 ) -> None:
     undisturbed, killed = network(), network()
-    asked = settings(epochs=3)
+    asked, in_all = settings(epochs=3, ensemble=ensemble), 3 * (ensemble + 1)
     losses = fit_rescorer(undisturbed, separable(300), asked)
     with monkeypatch.context() as patch:
         shown = kill_after(patch, "epoch_progress", epochs_done)
-        if epochs_done < 3:
+        if epochs_done < in_all:
             with pytest.raises(KeyboardInterrupt):
                 fit_rescorer(killed, separable(300), asked, checkpointing=keeping(tmp_path))
         else:
@@ -303,11 +305,32 @@ def test_killed_while_it_learns_it_ends_with_the_same_bits(
         shown = kill_after(patch, "epoch_progress", 99)
         again = network()
         assert fit_rescorer(again, separable(300), asked, checkpointing=keeping(tmp_path)) == losses
-        assert len(shown) == 3 - epochs_done
+        assert len(shown) == in_all - epochs_done
     assert all(torch.equal(a, b) for a, b in zip(_values(again), _values(undisturbed), strict=True))
     other = network()
     fit_rescorer(other, separable(300), asked, checkpointing=keeping(tmp_path, "other"))
     assert all(torch.equal(a, b) for a, b in zip(_values(other), _values(undisturbed), strict=True))
+
+
+def test_one_that_learns_the_mean_of_others_depends_less_on_chance() -> None:
+    """Labels are half noise, so each start ends at another opinion of priors that it has not seen."""
+    found, unseen = separable(1500), separable(4000).features[2000:].float()
+    noise = torch.rand(1500, generator=torch.Generator().manual_seed(2)) < 0.25
+    noisy = Candidates(found.features, found.outputs, found.is_found ^ noise)
+    outputs = torch.arange(len(unseen)) % 6
+
+    def spread(ensemble: int) -> float:
+        opinions = []
+        for seed in (1, 20):
+            student = network()
+            asked = settings(epochs=12, lr=0.02, batch_size=256, seed=seed, ensemble=ensemble)
+            fit_rescorer(student, noisy, asked)
+            assert student.head.rescorer is not None
+            with torch.no_grad():
+                opinions.append(student.head.rescorer.margins_of(unseen, outputs).sigmoid())
+        return float(torch.stack(opinions).std(dim=0).mean())
+
+    assert spread(3) < 0.7 * spread(0)
 
 
 def separable(count: int = 2000) -> Candidates:
