@@ -196,17 +196,9 @@ class RescoreConfig(Section):
     long_sides_px: Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)] = (640,)
     """Each photograph is looked at once, in one of these sizes: those in which it will be used."""
     flip_probability: Fraction = 0.5
-    statistics_share: Fraction = 0.0
-    """Of whole photographs' statistics in those that the student's normalizations detect with; 0: they stay
-    as training views have left them. A student that had it before moves by that share of what is left."""
-    statistics_photographs: Count = 400
     max_candidates: Count = 16_000_000
     """Priors to learn from, 80 bytes each; photographs beyond that are left out."""
-    ensemble: Annotated[int, Field(ge=0)] = 0
-    """So many second opinions are learnt first, and the one that stays learns their mean, so that less of it
-    is chance; 0: it learns by itself what was found."""
     epochs: Count = 10
-    """Of each."""
     batch_size: Count = 2048
     """Candidates of all photographs, mixed."""
     lr: Positive = 3e-3

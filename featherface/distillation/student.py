@@ -16,13 +16,14 @@ from featherface.distillation.teacher import FrozenStages, FrozenTeacher, copy_m
 from featherface.errors import ConfigError
 from featherface.losses.matching import BACKGROUND
 from featherface.losses.task import TaskSettings, task_losses, task_matches
-from featherface.models.backbone import TEACHERS_STAGES
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
 from featherface.structures import Batch, DetectorFeatures
 
 if TYPE_CHECKING:
     from featherface.config import DistillConfig, ModelConfig
+
+_STAGES = ("backbone.stage1", "backbone.stage2")
 
 
 class StudentTraining:
@@ -71,7 +72,7 @@ class StudentTraining:
         self.student.to(device)
         if self.adapters is not None:
             self.adapters.to(device)
-        self._frozen = _freeze(self.student, teacher, TEACHERS_STAGES[: distill.frozen_stages])
+        self._frozen = _freeze(self.student, teacher, _STAGES[: distill.frozen_stages])
         self._teacher = FrozenTeacher(teacher, device=device) if distill.enabled else None
         self._distill = distill
 

@@ -7,9 +7,6 @@ from torch import Tensor, nn
 from featherface.models.layers import ConvBNAct, Levels, SeparableConv, leaky_relu
 from featherface.shapes import Float
 
-TEACHERS_STAGES = ("backbone.stage1", "backbone.stage2")
-"""Stages of a detector that a student may have as its teacher has them; what they compute stays shared."""
-
 
 class Backbone(nn.Module):
     """The three stages of MobileNetV1 x0.25, without its classifier.

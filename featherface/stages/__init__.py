@@ -100,8 +100,6 @@ _ALL = (
             "data/labeled.py",
             "data/reading.py",
             "training/rescoring.py",
-            "training/norm_statistics.py",
-            "training/whole_views.py",
             "training/candidates.py",
             "training/checkpoint.py",
             "training/optim.py",

@@ -63,14 +63,12 @@ def run(
     student = {**evaluation["student"], **workspace.read_json(names.EXPORT_METRICS)}
     summary = {"student": student, "teacher": evaluation["teacher"]}
     verdict = compare(summary)
-    rescored = workspace.read_json(names.RESCORE_METRICS)
     facts = {
         "student": f"{model.architecture}, innovations: {', '.join(model.innovations) or 'none'}",
         "teacher": f"{teacher.architecture}, "
         + ("published weights" if teacher.weights else "trained in this pipeline"),
         "training": describe_training(distill, root=workspace.root),
-        "statistics": describe_statistics(rescore, rescored),
-        "second opinion": describe_rescoring(rescore, rescored),
+        "second opinion": describe_rescoring(rescore, workspace.read_json(names.RESCORE_METRICS)),
         "data": f"{data.source}, version {data_md5(workspace.root)}",
         "evaluated on": f"{student['val/images']:.0f} validation images, {describe_judging(evaluate)}",
         "commit": git_sha(workspace.root),
@@ -114,7 +112,7 @@ def describe_training(distill: DistillConfig, *, root: Path) -> str:
     train = distill.train
     if distill.keep_initial_weights and distill.initial_weights is not None:
         student = _describe_student(root / distill.initial_weights)
-        return f"none in this run but what follows: {student}, whose own card says how it was trained"
+        return f"none in this run but the second opinion: {student}, whose own card says how it was trained"
     how = (
         f"distilled (temperature {distill.temperature_start:g} to {distill.temperature_end:g})"
         if distill.enabled
@@ -135,30 +133,17 @@ def describe_training(distill: DistillConfig, *, root: Path) -> str:
     )
 
 
-def describe_statistics(rescore: RescoreConfig, metrics: Mapping[str, float]) -> str:
-    """One line on the means and variances that normalizations detect with."""
-    if "rescore/statistics_photographs" not in metrics:
-        return "those of training"
-    return (
-        f"those of training, and by a share of {rescore.statistics_share:g} those of "
-        f"{metrics['rescore/statistics_photographs']:,} whole training photographs at {_sizes_of(rescore)} px"
-    )
-
-
 def describe_rescoring(rescore: RescoreConfig, metrics: Mapping[str, float]) -> str:
     """One line on what the scores were mended with."""
     if "rescore/loss" not in metrics:
         return "none"
+    sizes = ", ".join(str(size) for size in sorted(set(rescore.long_sides_px)))
     return (
         f"share {rescore.share:g}, learnt from {metrics['rescore/candidates']:,} priors of training "
-        f"photographs at {_sizes_of(rescore)} px, {rescore.epochs} epochs, batch {rescore.batch_size:,}, "
+        f"photographs at {sizes} px, {rescore.epochs} epochs, batch {rescore.batch_size:,}, "
         f"adamw {rescore.lr:g}, seed {rescore.seed}"
         + ("" if rescore.score_temperature == 1 else f", margins over {rescore.score_temperature:g}")
     )
-
-
-def _sizes_of(rescore: RescoreConfig) -> str:
-    return ", ".join(str(size) for size in sorted(set(rescore.long_sides_px)))
 
 
 def _describe_student(path: Path) -> str:

@@ -11,7 +11,6 @@ from featherface.parallel import training_device
 from featherface.stages import names
 from featherface.stages.base import StageResult, Workspace
 from featherface.stages.resuming import checkpointing_of
-from featherface.training.norm_statistics import adapt_statistics
 from featherface.training.rescoring import collect_candidates, fit_rescorer
 
 STAGE = "rescore"
@@ -21,32 +20,24 @@ NO_HISTORY = "epoch,rescore/loss\n"
 def run(data: DataConfig, rescore: RescoreConfig, *, workspace: Workspace) -> StageResult:
     """Write the finished student, the losses of its second opinion and metrics.
 
-    First its normalizations get statistics of whole photographs, if `rescore.statistics_share` is above 0. A
-    network that has no second opinion gets none, nor does one with `rescore.share` 0, or one that has learnt
-    too little to take anything for a face.
+    A student of a network that has no second opinion, or with `rescore.share` 0, is written as it came, and
+    so is one that has learnt too little to take anything for a face.
     """
     student, info = load_model_with_info(workspace.path(names.DISTILLED_WEIGHTS))
-    done, metrics = list[str](), dict[str, float]()
-    if rescore.statistics_share > 0:
-        samples = open_widerface(workspace.root / data.root, "train")
-        seen = adapt_statistics(student.to(training_device()), samples, rescore)
-        metrics["rescore/statistics_photographs"] = seen
-        done.append(f"statistics of {seen} whole photographs, share {rescore.statistics_share:g}")
-    history = NO_HISTORY
     if rescore.share > 0 and student.head.rescorer is not None:
-        history, learnt, summary = _teach(student, data, rescore, workspace)
-        metrics |= learnt
-        done.append(summary)
+        history, metrics, summary = _teach(student, data, rescore, workspace)
+    else:
+        history, metrics, summary = NO_HISTORY, {}, "off: the student stays as it was distilled"
     save_weights(
         workspace.path(names.STUDENT_WEIGHTS),
-        student.cpu(),
+        student,
         architecture=info.architecture,
         innovations=info.innovations,
         extra=info.extra,
     )
     workspace.write_text(names.RESCORE_HISTORY, history)
     workspace.write_json(names.RESCORE_METRICS, metrics)
-    return StageResult(metrics=metrics, summary="; ".join(done) or "off: it stays as it was distilled")
+    return StageResult(metrics=metrics, summary=summary)
 
 
 def _teach(

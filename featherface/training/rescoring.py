@@ -14,19 +14,20 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from featherface.data.labeled import LabeledImage
-from featherface.data.reading import map_ahead
-from featherface.data.widerface import Sample
+from featherface.data.augment import flip_horizontally, ignore_small_faces
+from featherface.data.labeled import LabeledImage, label_image
+from featherface.data.reading import map_ahead, read_photograph
+from featherface.data.widerface import Annotation, Sample
 from featherface.errors import DataError, ModelError
+from featherface.imaging import letterbox, resize_long_side, to_network_input
 from featherface.inference.overlap import box_iou
 from featherface.inference.postprocess import decode_boxes, face_scores
 from featherface.models.detector import FeatherFace
@@ -42,12 +43,12 @@ from featherface.training.checkpoint import (
 )
 from featherface.training.memory import keep_freed_memory
 from featherface.training.progress import epoch_progress
-from featherface.training.whole_views import network_input, whole_view
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from featherface.config import RescoreConfig
+    from featherface.imaging import RgbImage
     from featherface.training.state import Checkpointing
 
 _LOGGER = logging.getLogger(__name__)
@@ -58,7 +59,6 @@ _FOUND_IOU = 0.5
 _NEAR_IOU = 0.3
 """Candidates that overlap an ignored face by more are neither found nor not."""
 _NUM_FOR_STATISTICS = 200_000
-_AT_ONCE = 100_000
 
 
 def collect_candidates(
@@ -99,7 +99,10 @@ def collect_candidates(
 
     def look(numbered: tuple[int, Sample]) -> Candidates:
         place, sample = numbered
-        return _candidates(network, whole_view(sample, settings, draw=(1, place), min_face_px=min_face_px))
+        image = read_photograph(sample)
+        return _candidates(
+            network, _view(image, sample.annotation, settings, place=place, min_face_px=min_face_px)
+        )
 
     parts = CandidateParts.of(checkpointing)
     is_enough = parts.num_candidates >= settings.max_candidates
@@ -131,9 +134,6 @@ def fit_rescorer(
 ) -> list[float]:
     """Train the second opinion, and let it count as `settings` say; the other layers stay.
 
-    With `settings.ensemble` so many are learnt first, each from a random start of its own, and forgotten; the
-    one that stays learns how likely a face is by the mean of their margins.
-
     Args:
         student: changed in place.
         candidates: of `collect_candidates`, one at least.
@@ -142,29 +142,41 @@ def fit_rescorer(
             same bits. None keeps nothing.
 
     Returns:
-        The mean cross entropy of each epoch, of the one that stays.
+        The mean cross entropy of each epoch.
 
     Raises:
         ModelError: the student has no second opinion, or the checkpoint is damaged.
-
-    Reference:
-        Hinton, Vinyals, Dean, arXiv:1503.02531: a network that learns what an ensemble says.
     """
     rescorer = student.head.rescorer
     if rescorer is None:
         raise ModelError("this network has no second opinion to train; set rescore.share to 0")
+    generator = torch.Generator().manual_seed(settings.seed)
+    _start(rescorer, candidates, generator)
     rescorer.requires_grad_(requires_grad=True)
-    kept = None if checkpointing is None else checkpointing.kept()
-    sum_of_margins = torch.zeros(len(candidates)) if kept is None else kept.states["sum_of_margins"]
-    for member in range(0 if kept is None else int(kept.extra["member"]), settings.ensemble):
-        fit = _Fit.start(rescorer, candidates, settings, member=member, sum_of_margins=sum_of_margins)
-        fit.learn(candidates, candidates.is_found.float(), settings, checkpointing)
-        sum_of_margins += _margins_of_all(rescorer, candidates)
-    fit = _Fit.start(rescorer, candidates, settings, member=settings.ensemble, sum_of_margins=sum_of_margins)
-    targets = candidates.is_found.float()
-    if settings.ensemble:
-        targets = (sum_of_margins / settings.ensemble).sigmoid()
-    losses = fit.learn(candidates, targets, settings, checkpointing)
+    steps = -(-len(candidates) // settings.batch_size)
+    optimizer = torch.optim.AdamW(rescorer.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.lr, total_steps=settings.epochs * steps + 1
+    )
+    state = _Fit(rescorer, optimizer, schedule, generator)
+    losses = [] if checkpointing is None else state.resume(checkpointing)
+    for epoch in range(len(losses), settings.epochs):
+        total = 0.0
+        order = torch.randperm(len(candidates), generator=generator)
+        with epoch_progress(f"rescore {epoch + 1}/{settings.epochs}", total=steps) as show:
+            for step, chosen in enumerate(order.split(settings.batch_size), start=1):
+                margins = rescorer.margins_of(candidates.features[chosen].float(), candidates.outputs[chosen])
+                loss = F.binary_cross_entropy_with_logits(margins, candidates.is_found[chosen].float())
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                total += float(loss.detach())
+                show(total / step, float(schedule.get_last_lr()[0]))
+        losses.append(total / steps)
+        _LOGGER.info("epoch %d/%d: loss %.4f", epoch + 1, settings.epochs, losses[-1])
+        if checkpointing is not None:
+            save_checkpoint(checkpointing.path, state.checkpoint(checkpointing.fingerprint, losses))
     rescorer.requires_grad_(requires_grad=False)
     rescorer.share.fill_(settings.share)
     rescorer.temperature.fill_(settings.score_temperature)
@@ -173,73 +185,15 @@ def fit_rescorer(
 
 @dataclass(frozen=True)
 class _Fit:
-    """What changes while one second opinion learns, and what those before it came to."""
+    """What changes while the second opinion learns."""
 
     rescorer: Rescorer
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     generator: torch.Generator
-    member: int
-    """How many were learnt before it."""
-    sum_of_margins: Tensor
-    """(N,) of those."""
 
-    @classmethod
-    def start(
-        cls,
-        rescorer: Rescorer,
-        candidates: Candidates,
-        settings: RescoreConfig,
-        *,
-        member: int,
-        sum_of_margins: Tensor,
-    ) -> _Fit:
-        """Before the first step. The one that stays draws what it would alone."""
-        is_last = member == settings.ensemble
-        generator = torch.Generator().manual_seed(settings.seed + (0 if is_last else 1 + member))
-        _start(rescorer, candidates, generator)
-        steps = -(-len(candidates) // settings.batch_size)
-        optimizer = torch.optim.AdamW(
-            rescorer.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, settings.lr, total_steps=settings.epochs * steps + 1
-        )
-        return cls(rescorer, optimizer, schedule, generator, member, sum_of_margins)
-
-    def learn(
-        self,
-        candidates: Candidates,
-        targets: Tensor,
-        settings: RescoreConfig,
-        checkpointing: Checkpointing | None,
-    ) -> list[float]:
-        """Take the epochs that are left; the mean loss of each of all."""
-        losses = [] if checkpointing is None else self._resume(checkpointing)
-        name = f"rescore {self.member + 1}/{settings.ensemble + 1}" if settings.ensemble else "rescore"
-        for epoch in range(len(losses), settings.epochs):
-            total = 0.0
-            order = torch.randperm(len(candidates), generator=self.generator)
-            batches = order.split(settings.batch_size)
-            with epoch_progress(f"{name} {epoch + 1}/{settings.epochs}", total=len(batches)) as show:
-                for step, chosen in enumerate(batches, start=1):
-                    features = candidates.features[chosen].float()
-                    margins = self.rescorer.margins_of(features, candidates.outputs[chosen])
-                    loss = F.binary_cross_entropy_with_logits(margins, targets[chosen])
-                    self.optimizer.zero_grad()
-                    loss.backward()
-                    self.optimizer.step()
-                    self.schedule.step()
-                    total += float(loss.detach())
-                    show(total / step, float(self.schedule.get_last_lr()[0]))
-            losses.append(total / len(batches))
-            _LOGGER.info("%s, epoch %d/%d: loss %.4f", name, epoch + 1, settings.epochs, losses[-1])
-            if checkpointing is not None:
-                save_checkpoint(checkpointing.path, self._checkpoint(checkpointing.fingerprint, losses))
-        return losses
-
-    def _checkpoint(self, fingerprint: str, losses: Sequence[float]) -> Checkpoint:
-        """All that `_resume` needs, between two epochs."""
+    def checkpoint(self, fingerprint: str, losses: Sequence[float]) -> Checkpoint:
+        """All that `resume` needs, between two epochs."""
         return Checkpoint(
             fingerprint=fingerprint,
             epoch=len(losses),
@@ -248,16 +202,15 @@ class _Fit:
                 "rescorer": self.rescorer.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
-                "sum_of_margins": self.sum_of_margins,
             },
             generators=generator_states({"order": self.generator}),
-            extra={"losses": list(losses), "member": self.member},
+            extra={"losses": list(losses)},
         )
 
-    def _resume(self, checkpointing: Checkpointing) -> list[float]:
-        """Take over the checkpoint, if there is one of this fingerprint and member; its losses."""
+    def resume(self, checkpointing: Checkpointing) -> list[float]:
+        """Take over the checkpoint, if there is one of this fingerprint; the losses of its epochs."""
         checkpoint = checkpointing.kept()
-        if checkpoint is None or checkpoint.extra["member"] != self.member:
+        if checkpoint is None:
             return []
         self.rescorer.load_state_dict(checkpoint.states["rescorer"])
         self.optimizer.load_state_dict(checkpoint.states["optimizer"])
@@ -267,15 +220,23 @@ class _Fit:
         return list(checkpoint.extra["losses"])
 
 
-@torch.no_grad()
-def _margins_of_all(rescorer: Rescorer, candidates: Candidates) -> Tensor:
-    parts = zip(candidates.features.split(_AT_ONCE), candidates.outputs.split(_AT_ONCE), strict=True)
-    return torch.cat([rescorer.margins_of(features.float(), outputs) for features, outputs in parts])
+def _view(
+    image: RgbImage, annotation: Annotation, settings: RescoreConfig, *, place: int, min_face_px: float
+) -> LabeledImage:
+    """A photograph in a size that is drawn, mirrored or not, padded as the network needs it."""
+    rng = np.random.default_rng((settings.seed, 1, place))
+    resized, scale_xy = resize_long_side(image, int(rng.choice(settings.long_sides_px)))
+    view = ignore_small_faces(label_image(resized, annotation, scale_xy=scale_xy), min_face_px)
+    if rng.random() < settings.flip_probability:
+        view = flip_horizontally(view)
+    return replace(view, image=letterbox(view.image).image)
 
 
 @torch.no_grad()
 def _candidates(student: FeatherFace, view: LabeledImage) -> Candidates:
-    images = network_input(view, student)
+    device = next(student.parameters()).device
+    images = torch.from_numpy(to_network_input(view.image)[None])
+    images = images.to(device, memory_format=torch.channels_last)
     outputs, features = student.forward_features(images)
     cls_logits, box_deltas = outputs.cls_logits[0].cpu().numpy(), outputs.box_deltas[0].cpu().numpy()
     idx = np.flatnonzero(face_scores(cls_logits) > LEAST_SCORE)
@@ -291,7 +252,7 @@ def _candidates(student: FeatherFace, view: LabeledImage) -> Candidates:
     first_output = np.concatenate(([0], np.cumsum(priors_per_cell)))[level]
     by_cell = torch.cat([level_map[0].flatten(1) for level_map in features.neck], dim=1)  # (C, cells of all)
     return Candidates(
-        by_cell[:, torch.from_numpy(cell).to(by_cell.device)].T.half().cpu(),
+        by_cell[:, torch.from_numpy(cell).to(device)].T.half().cpu(),
         torch.from_numpy(first_output + place % priors_per_cell[level]),
         torch.from_numpy(is_found),
     )

@@ -6,18 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from featherface.config import (
-    Config,
-    EvaluateConfig,
-    ExportConfig,
-    RescoreConfig,
-)
+from featherface.config import Config, EvaluateConfig, ExportConfig, RescoreConfig
 from featherface.evaluation.analysis import analyze
 from featherface.evaluation.widerface import SETTINGS, WiderGroundTruth
 from featherface.imaging import write_image
 from featherface.stages import STAGES, names
 from featherface.stages.base import Workspace
-from featherface.stages.report import describe_judging, describe_rescoring, describe_statistics
+from featherface.stages.report import describe_judging, describe_rescoring
 
 
 def test_report_holds_the_pictures_of_the_evaluation_and_names_the_threshold(tmp_path: Path) -> None:
@@ -63,11 +58,6 @@ def test_report_holds_the_pictures_of_the_evaluation_and_names_the_threshold(tmp
 
 def test_a_card_names_no_second_opinion_where_there_is_none() -> None:
     assert describe_rescoring(RescoreConfig(), {}) == "none"
-    assert describe_statistics(RescoreConfig(), {}) == "those of training"
-    shared = RescoreConfig(statistics_share=0.5, long_sides_px=(1024, 640))
-    assert describe_statistics(shared, {"rescore/statistics_photographs": 400}) == (
-        "those of training, and by a share of 0.5 those of 400 whole training photographs at 640, 1024 px"
-    )
     assert describe_rescoring(RescoreConfig(), {"rescore/candidates": 0}) == "none"
 
 
