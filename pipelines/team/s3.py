@@ -118,6 +118,8 @@ osd pool default min size = 1
 osd pool default pg num = 4
 osd pool default pgp num = 4
 osd crush chooseleaf type = 0
+osd crush update on start = false
+osd class update on start = false
 osd objectstore = bluestore
 bluestore block size = {_OSD_GIB << 30}
 mon allow pool size one = true
@@ -171,6 +173,8 @@ def _status(folder: Path, kind: str) -> bool:
 def _make_storage(folder: Path) -> None:
     identity = str(uuid.uuid4())
     _ceph(folder, "osd", "new", identity)
+    # Else the daemon asks for its place itself, before it knows its own cluster, and dies of the answer.
+    _ceph(folder, "osd", "crush", "add", "osd.0", "1.0", "root=default", "host=here")
     _run(["ceph-osd", "-c", str(folder / "ceph.conf"), "-i", "0", "--mkfs", "--osd-uuid", identity])
 
 

@@ -128,12 +128,14 @@ def test_passwords_and_names_are_asked_for(team: Team) -> None:
 def test_only_this_machine_can_reach_the_services(team: Team) -> None:
     family = [psutil.Process(pid) for pid in processes(team).values()]
     family += [child for process in family for child in process.children(recursive=True)]
-    listening = {
-        connection.laddr.ip
-        for process in family
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    listening = set()
+    for process in family:
+        with suppress(psutil.NoSuchProcess):  # it ended while it was looked at
+            listening |= {
+                connection.laddr.ip
+                for connection in process.net_connections("tcp")
+                if connection.status == psutil.CONN_LISTEN
+            }
     assert listening == {"127.0.0.1"}
 
 
