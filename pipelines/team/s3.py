@@ -27,6 +27,8 @@ PROGRAMS = ("ceph-mon", "ceph-mgr", "ceph-osd", "radosgw", "monmaptool", "radosg
 _OSD_GIB = 20
 _COMMAND_S = 60
 _ATTEMPTS = 3
+# Else it asks for its place at each start, before it knows its own cluster, and dies of the answer.
+_KEEPS_ITS_PLACE = ("--osd-crush-update-on-start=false", "--osd-class-update-on-start=false")
 NAMES = ("s3-monitor", "s3-manager", "s3-storage", "s3-gateway")
 
 
@@ -70,7 +72,7 @@ def _start(team: Team, folder: Path, state: Path, *, is_new: bool) -> bool:
     started |= start(_daemon(folder, "s3-manager", "ceph-mgr", "x"), state)
     if is_new:
         _make_storage(folder)
-    started |= start(_daemon(folder, "s3-storage", "ceph-osd", "0"), state)
+    started |= start(_daemon(folder, "s3-storage", "ceph-osd", "0", *_KEEPS_ITS_PLACE), state)
     if is_new:
         _make_user(team, folder)
     gateway = Service(
@@ -118,8 +120,6 @@ osd pool default min size = 1
 osd pool default pg num = 4
 osd pool default pgp num = 4
 osd crush chooseleaf type = 0
-osd crush update on start = false
-osd class update on start = false
 osd objectstore = bluestore
 bluestore block size = {_OSD_GIB << 30}
 mon allow pool size one = true
@@ -147,11 +147,11 @@ rgw data = {folder}/gateway
     _run(["ceph-mon", "-c", str(folder / "ceph.conf"), "--mkfs", "-i", "a", "--monmap", monmap])
 
 
-def _daemon(folder: Path, name: str, program: str, identity: str) -> Service:
+def _daemon(folder: Path, name: str, program: str, identity: str, *options: str) -> Service:
     kind = program.removeprefix("ceph-")
     return Service(
         name,
-        [program, "-f", "-c", str(folder / "ceph.conf"), "-i", identity],
+        [program, "-f", "-c", str(folder / "ceph.conf"), "-i", identity, *options],
         is_ready=lambda: _status(folder, kind),
     )
 
@@ -173,7 +173,6 @@ def _status(folder: Path, kind: str) -> bool:
 def _make_storage(folder: Path) -> None:
     identity = str(uuid.uuid4())
     _ceph(folder, "osd", "new", identity)
-    # Else the daemon asks for its place itself, before it knows its own cluster, and dies of the answer.
     _ceph(folder, "osd", "crush", "add", "osd.0", "1.0", "root=default", "host=here")
     _run(["ceph-osd", "-c", str(folder / "ceph.conf"), "-i", "0", "--mkfs", "--osd-uuid", identity])
 
