@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 FOLDER ?= team
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
-# Empty is off: where a machine sets it, each of hundreds of processes compiles our modules anew.
+# Empty is off: where a machine sets it, each process compiles our modules anew.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup run test test-all test-services test-browser soak lint types golden sync audit bench ui up down docs ship clean
