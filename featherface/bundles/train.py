@@ -210,6 +210,9 @@ def main() -> None:
     except FeatherFaceError as error:
         _LOGGER.error("featherface: %s", error)
         sys.exit(2)
+    except OSError as error:
+        _LOGGER.error("featherface: %s; run the same command again to go on", error)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ The file holds tensors and plain values only, and is read with `weights_only=Tru
 the values mean is the business of the training loop.
 """
 
+import io
 import json
 import os
 import pickle
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,9 +50,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     runs do not pile up.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written to.
+        ModelError: the disk is full, or the folder cannot be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
     content = {
         "schema": CHECKPOINT_SCHEMA,
@@ -62,15 +63,23 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "generators": dict(checkpoint.generators),
         "extra": dict(checkpoint.extra),
     }
+    packed = io.BytesIO()  # torch hides what the system says when it writes to a full disk itself
+    torch.save(content, packed)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
-            torch.save(content, file)
+            file.write(packed.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ModelError(
+            f"{path}: cannot be written ({error.strerror or error}); make room, then run again to go on"
+        ) from error
     finally:
-        unfinished.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+        with suppress(OSError):
+            unfinished.unlink()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

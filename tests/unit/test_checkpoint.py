@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,21 @@ def test_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["training.pt"]
 
 
-@pytest.mark.parametrize("moment", ["writing", "syncing", "renaming"])
+def test_a_disk_that_is_full_halfway_is_said_and_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    save_checkpoint(path, example("old"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2, before[1]))
+    try:
+        with pytest.raises(ModelError, match=r"\.pt: cannot be written \(File too large\); make room"):
+            save_checkpoint(path, example("new"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert load_checkpoint(path).fingerprint == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("moment", ["syncing", "renaming"])
 def test_failure_at_any_moment_leaves_the_old_file(
     moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,13 +75,11 @@ def test_failure_at_any_moment_leaves_the_old_file(
     def fail(*_args: object) -> None:
         raise OSError("disk full")
 
-    if moment == "writing":
-        monkeypatch.setattr(torch, "save", fail)
-    elif moment == "syncing":
+    if moment == "syncing":
         monkeypatch.setattr(os, "fsync", fail)
     else:
         monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ModelError, match="disk full"):
         save_checkpoint(path, example("new"))
     monkeypatch.undo()
     assert load_checkpoint(path).fingerprint == "old"
