@@ -11,7 +11,15 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from featherface.errors import ConfigError
@@ -26,6 +34,15 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
+
+
+def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise PydanticCustomError("repeated", "a seed counts once: the same training twice says nothing new")
+    return seeds
+
+
+Seeds = Annotated[tuple[Seed, ...], AfterValidator(_each_once)]
 SectionT = TypeVar("SectionT", bound="Section")
 
 
@@ -76,7 +93,7 @@ class ModelConfig(Section):
 class TeacherConfig(Section):
     """The teacher: trained in the pipeline, or given as public weights."""
 
-    architecture: Architecture = "v1-487k"
+    architecture: Literal["v1", "v1-487k"] = "v1-487k"
     weights: str | None = None
     """Published weights, relative to the workspace; null: train the teacher in the pipeline."""
 
@@ -103,6 +120,14 @@ class AugmentConfig(Section):
     """Enlarged photographs are soft; those that a detector is given mostly are not."""
     mix_probability: Fraction = 0.0
     """Two views laid over each other: only a teacher can say what faces are seen in them."""
+
+    @field_validator("crop_scale_max")
+    @classmethod
+    def _is_no_less(cls, largest: float, info: ValidationInfo) -> float:
+        smallest = info.data.get("crop_scale_min")
+        if smallest is not None and largest < smallest:
+            raise PydanticCustomError("reversed", f"must not be below crop_scale_min ({smallest:g})")
+        return largest
 
 
 class LossConfig(Section):

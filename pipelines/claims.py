@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 MODELS = "models"
 _RUN_ID = "run_id"
+_NOTED = "noted.json"
 _TRACKING_URI = "MLFLOW_TRACKING_URI"
 
 
@@ -83,7 +84,7 @@ def train_cell(cell: Cell, source: DataSource, teacher: Path, folder: Path, book
         if validation_ground_truth(data) is not None:
             settings = cell.config.evaluate
             metrics |= judge_on_validation(own / WEIGHTS, settings, data=data, folder=own)
-        if not (own / _RUN_ID).is_file():
+        if not _is_noted(metrics, own):
             _note(cell, metrics, own, books)
     return metrics
 
@@ -113,7 +114,17 @@ def _note(cell: Cell, metrics: dict[str, float], folder: Path, books: Books) -> 
         for number, point in enumerate(result["history"], start=1):
             tracker.log_metrics({f"train/{name}": value for name, value in point.items()}, step=number)
         tracker.log_metrics(metrics)
-        write_atomically(folder / _RUN_ID, str(tracker.run_id).encode())
+        noted = {"run_id": tracker.run_id, "metrics": metrics}
+        write_atomically(folder / _NOTED, json.dumps(noted).encode())
+
+
+def _is_noted(metrics: dict[str, float], folder: Path) -> bool:
+    """Whether a cell's run of MLflow is of this training and this judgement of it."""
+    path = folder / _NOTED
+    if not path.is_file():
+        return False
+    noted = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+    return json.dumps(noted) == json.dumps(metrics)  # as text: a number that is none equals itself
 
 
 @flow(name="claims", persist_result=False, validate_parameters=False)

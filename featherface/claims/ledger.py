@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from featherface.claims.statistics import Estimate
-from featherface.config import Count, Section, load_profile, read_yaml, validated, with_settings
+from featherface.config import Count, Section, Seeds, load_profile, read_yaml, validated, with_settings
 from featherface.errors import ConfigError
 from featherface.names import Architecture
 from featherface.trials.plan import Cell, CellName, Development
@@ -57,7 +57,7 @@ class Budget(Section):
     """How long and how often each cell is trained."""
 
     epochs: Count
-    seeds: tuple[int, ...] = Field(min_length=2)
+    seeds: Seeds = Field(min_length=2)
     common: dict[str, Any] = Field(default={})
     """Dotted keys of params.yaml and their values, for every cell."""
 

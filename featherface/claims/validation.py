@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 from featherface.claims.statistics import NUM_DRAWS, Score
@@ -10,7 +12,13 @@ from featherface.config import EvaluateConfig
 from featherface.data.widerface import GROUND_TRUTH_DIR, open_widerface
 from featherface.errors import DataError
 from featherface.evaluation.bootstrap import MEAN, ap_draws
-from featherface.evaluation.ground_truth import WiderGroundTruth, image_key, load_ground_truth, restrict
+from featherface.evaluation.ground_truth import (
+    SETTINGS,
+    WiderGroundTruth,
+    image_key,
+    load_ground_truth,
+    restrict,
+)
 from featherface.evaluation.predictions import read_predictions
 from featherface.evaluation.run import detector_for, evaluate_dataset, judging_by
 from featherface.files import sha256_of, write_atomically
@@ -22,7 +30,7 @@ SUMMARY = "validation.json"
 def judge_on_validation(
     weights: Path, settings: EvaluateConfig, *, data: Path, folder: Path
 ) -> dict[str, float]:
-    """Save what a network finds in the validation photographs; a finished one is not asked again.
+    """Save what a network finds in the validation photographs; a finished one is not asked about them again.
 
     Args:
         weights: a model file.
@@ -37,12 +45,14 @@ def judge_on_validation(
         DataError: the data set cannot be used.
         ModelError: the weights cannot be used.
     """
-    fingerprint = [sha256_of(weights), judging_by(settings)]
+    photographs = _digest_of(validation_ground_truth(data))
+    fingerprint = [sha256_of(weights), judging_by(settings), photographs]
     summary = folder / SUMMARY
     if summary.is_file():
         known = json.loads(summary.read_text(encoding="utf-8"))
         if known["fingerprint"] == fingerprint:
             return dict(known["metrics"])
+    shutil.rmtree(folder / PREDICTIONS, ignore_errors=True)  # of other photographs, perhaps
     report = evaluate_dataset(
         detector_for(weights, settings).detect, data, predictions_dir=folder / PREDICTIONS
     )
@@ -70,5 +80,22 @@ def read_validation_score(folder: Path, ground_truth: WiderGroundTruth) -> Score
     Raises:
         DataError: the predictions are not those of these photographs.
     """
-    values, draws = ap_draws(read_predictions(folder / PREDICTIONS), ground_truth, num_draws=NUM_DRAWS)
+    predictions = read_predictions(folder / PREDICTIONS)
+    if missing := set(ground_truth.names) - set(predictions):
+        raise DataError(
+            f"{folder / PREDICTIONS}: lacks {len(missing)} of {len(ground_truth.names)} photographs, "
+            f"{min(missing)} among them; delete {folder / SUMMARY} and run again"
+        )
+    values, draws = ap_draws(predictions, ground_truth, num_draws=NUM_DRAWS)
     return Score(values[MEAN], draws[MEAN])
+
+
+def _digest_of(ground_truth: WiderGroundTruth | None) -> str:
+    """Which photographs were looked at, and which of their faces count."""
+    if ground_truth is None:
+        return ""
+    digest = hashlib.sha256(json.dumps(ground_truth.names).encode())
+    masks = [ground_truth.is_counted[setting] for setting in SETTINGS]
+    for part in (ground_truth.boxes_xywh, ground_truth.offsets, *masks):
+        digest.update(part.tobytes())
+    return digest.hexdigest()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from featherface.data.splits import split_dev
-from featherface.data.widerface import Sample, open_widerface
+from featherface.data.widerface import Sample, annotation_path, open_widerface
 from featherface.distillation.student import StudentTraining
 from featherface.evaluation.development import development_ground_truth
 from featherface.evaluation.run import detector_for, evaluate_detector, judging_by
@@ -133,7 +133,7 @@ def _train(
 
 
 def _fingerprint_of_training(cell: Cell, data: Path, teacher: Path) -> str:
-    annotations = data / "wider_face_split" / "wider_face_train_bbx_gt.txt"
+    annotations = annotation_path(data, "train")
     parts = [
         cell.config.model_dump_json(include={"data", "model", "distill"}),
         cell.development.model_dump_json(include={"fraction", "seed"}),

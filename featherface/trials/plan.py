@@ -13,6 +13,7 @@ from featherface.config import (
     Count,
     Positive,
     Section,
+    Seeds,
     load_profile,
     read_yaml,
     validated,
@@ -44,7 +45,7 @@ class Plan(Section):
     """Dotted keys of params.yaml and their values, for every cell."""
     cells: dict[CellName, dict[str, Any]] = Field(min_length=1)
     """By name (of a folder, too): dotted keys and values. The others are compared with the first one."""
-    seeds: tuple[int, ...] = Field(default=(1,), min_length=1)
+    seeds: Seeds = Field(default=(1,), min_length=1)
     development: Development = Development()
 
 

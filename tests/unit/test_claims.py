@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +23,17 @@ from featherface.claims.ledger import (
 )
 from featherface.claims.report import plot, to_markdown
 from featherface.claims.statistics import Estimate, Score, estimate
-from featherface.errors import ConfigError
+from featherface.claims.validation import judge_on_validation, read_validation_score, validation_ground_truth
+from featherface.config import EvaluateConfig
+from featherface.data.synthetic import synthesize_dataset
+from featherface.data.widerface import open_widerface
+from featherface.errors import ConfigError, DataError
+from featherface.inference.loading import shipped_weights
+from featherface.tracking.tracker import NullTracker
+from featherface.trials.cell import RESULT
+from pipelines import claims
 from pipelines.claims import Books
+from pipelines.data_sources import describe_data
 
 LEDGER = Path(__file__).resolve().parents[2] / "claims.yaml"
 NUM_DRAWS = 200
@@ -181,6 +193,7 @@ def test_our_ledger_holds_and_asks_for_whole_seeds() -> None:
         ("{all: 1, none: -1}", "{all: 1, nothing: -1}", "speaks of cell 'nothing'"),
         ("{all: 1, none: -1}", "{all: 1, none: -2}", "add up to 0"),
         ("seeds: [1, 2, 3]", "seeds: [1]", r"budgets\.small\.seeds"),
+        ("seeds: [1, 2, 3]", "seeds: [1, 2, 1]", "a seed counts once"),
     ],
 )
 def test_a_ledger_that_makes_no_sense_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -188,6 +201,57 @@ def test_a_ledger_that_makes_no_sense_is_refused(tmp_path: Path, old: str, new: 
     path.write_text(LEDGER.read_text().replace(old, new, 1))
     with pytest.raises(ConfigError, match=words):
         read_ledger(path)
+
+
+def test_other_validation_photographs_are_looked_at_anew(tmp_path: Path) -> None:
+    data, folder = tmp_path / "data", tmp_path / "network"
+    synthesize_dataset(data, num_train=1, num_val=4, image_hw=(120, 160), seed=1, num_workers=1)
+    kept = [sample.path for sample in open_widerface(data, "val")][:3]
+    for path in kept:
+        path.rename(tmp_path / path.name)
+    settings = EvaluateConfig(num_threads=1, image_size=160)
+
+    def judged() -> float:
+        with resources.as_file(shipped_weights()) as weights:
+            return judge_on_validation(weights, settings, data=data, folder=folder)["val/images"]
+
+    assert judged() == 1
+    for path in kept:
+        (tmp_path / path.name).rename(path)
+    photographs = validation_ground_truth(data)
+    assert photographs is not None
+    with pytest.raises(DataError, match=r"lacks 3 of 4 photographs, .*; delete .*validation\.json"):
+        read_validation_score(folder, photographs)
+    assert judged() == 4
+    assert 0 <= read_validation_score(folder, photographs).value <= 1
+
+
+def test_a_cell_that_is_trained_anew_is_noted_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = cells_of(read_ledger(LEDGER), "small", where="claims.yaml")[0]
+    results = iter([0.1, 0.1, 0.9])
+    noted: list[float] = []
+
+    class Run(NullTracker):
+        def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:  # noqa: ARG002
+            noted.extend(metrics.values())
+
+    @contextmanager
+    def start_run(*_args: object, **_kwargs: object) -> Iterator[Run]:
+        yield Run()
+
+    def run_cell(*_args: object, folder: Path, **_kwargs: object) -> dict[str, float]:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RESULT).write_text('{"config": {}, "history": []}')
+        return {"dev/ap_mean": next(results)}
+
+    monkeypatch.setattr(claims, "run_cell", run_cell)
+    monkeypatch.setattr(claims, "start_stage_run", start_run)
+    monkeypatch.setattr(Books, "open", lambda _books: None)
+    source = describe_data(tmp_path)
+    books = Books(tmp_path, "sqlite:///none.db", None, "1")
+    for _ in range(3):
+        claims.train_cell.fn(cell, source, tmp_path / "teacher", tmp_path / "cells", books)
+    assert noted == [0.1, 0.9]
 
 
 def test_the_report_names_every_claim_and_draws_it(tmp_path: Path) -> None:

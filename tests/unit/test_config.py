@@ -28,6 +28,11 @@ from featherface.errors import ConfigError
             "distill: {train: {loss: {match_iou_threshold: 0}}}",
             "threshold': .* greater than 0, got 0",
         ),
+        ("teacher: {architecture: v2-ultra}", "'teacher.architecture': Input should be 'v1' or 'v1-487k'"),
+        (
+            "distill: {train: {augment: {crop_scale_min: 2.0, crop_scale_max: 0.5}}}",
+            r"crop_scale_max': must not be below crop_scale_min \(2\), got 0.5",
+        ),
         ("synthesize: {seed: -3}", "key 'synthesize.seed'"),
         (
             "data: {root: photos}",
