@@ -51,7 +51,8 @@ def shown(text: str) -> str:
 def configure(root: Path) -> str:
     """Make MLflow use the workspace's tracking store and have its experiment there; harmless when repeated.
 
-    A new database inside the workspace takes a second or two to be laid out; others wait for that.
+    A new database inside the workspace takes some seconds to be laid out; others wait for that. It appears
+    whole or not at all: MLflow cannot go on with one whose making was cut off.
 
     Returns:
         The tracking URI, which is now MLflow's default in this process.
@@ -75,6 +76,8 @@ def configure(root: Path) -> str:
     folder = None if is_named_by_user else (root.resolve() / ARTIFACTS).as_uri()
     try:
         with nullcontext() if is_named_by_user else _layout_turn(root):
+            if not is_named_by_user and os.access(root, os.W_OK):
+                _lay_out(root / DATABASE, folder)
             _ensure_experiment(MlflowClient(uri), folder)
     except STORE_ERRORS as error:
         remedy = (
@@ -96,6 +99,16 @@ def _layout_turn(root: Path) -> Iterator[None]:
         return
     with FileLock(root / f"{DATABASE}.lock"):
         yield
+
+
+def _lay_out(database: Path, folder: str | None) -> None:
+    if database.exists():
+        return
+    unfinished = database.with_name(f".{database.name}.unfinished")
+    for left_over in database.parent.glob(f"{unfinished.name}*"):  # SQLite's journals, too
+        left_over.unlink()
+    _ensure_experiment(MlflowClient(f"sqlite:///{unfinished.resolve()}"), folder)
+    unfinished.replace(database)
 
 
 @contextmanager

@@ -117,6 +117,32 @@ configure(root)
     assert [process.returncode for process in together] == [0] * len(together), said
 
 
+@pytest.mark.slow
+def test_a_database_whose_making_was_cut_off_is_made_again(tmp_path: Path) -> None:
+    script = """
+import pathlib, sys
+from featherface.tracking.connection import configure
+configure(pathlib.Path(sys.argv[1]))
+"""
+    killed = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    while not list(tmp_path.glob(".mlflow.db.unfinished*")):
+        assert killed.poll() is None
+        time.sleep(0.001)
+    time.sleep(0.2)  # in the middle of its tables
+    killed.kill()
+    killed.wait(30)
+    assert not (tmp_path / "mlflow.db").exists()
+    again = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert again.returncode == 0, again.stderr
+    assert not list(tmp_path.glob(".mlflow.db.unfinished*"))
+
+
 def test_two_workspaces_of_one_process_have_a_store_each(
     client: MlflowClient, empty_database: Path, tmp_path: Path
 ) -> None:
