@@ -58,7 +58,7 @@ def run(data: DataConfig, model: ModelConfig, distill: DistillConfig, *, workspa
         train=train,
         data=data,
         workspace=workspace,
-        sections=(data, model, distill),
+        sections=(model, distill),
         extra_identity=" ".join(
             sha256_of(path)
             for path in (teacher_path, *([] if initial is None else [workspace.root / initial]))

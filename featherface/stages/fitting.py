@@ -42,7 +42,8 @@ def train_detector(
         train: how.
         data: which images.
         workspace: where.
-        sections: parameters that make this training what it is: a checkpoint of others is not gone on with.
+        sections: other parameters that make this training what it is: a checkpoint of others is not gone
+            on with.
         extra_identity: what else does, for instance the digest of the teacher's weights.
         auxiliary: trained beside the model and dropped afterwards.
     """
@@ -65,7 +66,7 @@ def train_detector(
         min_face_px=data.min_face_px,
         auxiliary=auxiliary,
         checkpointing=checkpointing_of(
-            stage, workspace=workspace, sections=sections, extra_identity=extra_identity
+            stage, workspace=workspace, data=data, sections=sections, extra_identity=extra_identity
         ),
         on_step=note_step,
         on_epoch_end=note_epoch,

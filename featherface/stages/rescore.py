@@ -46,7 +46,8 @@ def _teach(
     checkpointing = checkpointing_of(
         STAGE,
         workspace=workspace,
-        sections=(data, rescore),
+        data=data,
+        sections=(rescore,),
         extra_identity=sha256_of(workspace.path(names.DISTILLED_WEIGHTS)),
     )
     candidates = collect_candidates(

@@ -45,7 +45,7 @@ def run(
         train=train_teacher,
         data=data,
         workspace=workspace,
-        sections=(data, teacher, train_teacher),
+        sections=(teacher, train_teacher),
     )
     save_weights(workspace.path(names.TEACHER_WEIGHTS), result.averaged, architecture=teacher.architecture)
     workspace.write_text(names.TEACHER_HISTORY, history_csv(result.history))
