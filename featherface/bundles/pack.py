@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import cv2
+from PIL import Image
 
 from featherface.bundles import layout
 from featherface.bundles.files import write_network
@@ -14,6 +18,7 @@ from featherface.config import Config
 from featherface.data.widerface import Sample, annotation_path, open_widerface
 from featherface.errors import ConfigError, DataError
 from featherface.files import sha256_of, write_atomically
+from featherface.imaging import read_image
 from featherface.inference.weights import load_model_with_info
 
 if TYPE_CHECKING:
@@ -100,9 +105,19 @@ def _write_shards(samples: Sequence[Sample], target: Path, max_bytes: int) -> li
         name = layout.SHARD.format(number)
         with zipfile.ZipFile(target / name, "w", zipfile.ZIP_STORED) as shard:
             for sample in part:
-                shard.write(sample.path, sample.annotation.image)
+                # Without the file's date: a ZIP knows none before 1980, and shards are told apart by digests.
+                shard.writestr(zipfile.ZipInfo(sample.annotation.image), _encoded(sample.path))
         names.append(name)
     return names
+
+
+def _encoded(photograph: Path) -> bytes:
+    """What a shard keeps of it: the file, or one without transparency, which OpenCV alone lays on black."""
+    # Of one that cannot be opened whoever trains with it says what is wrong.
+    with suppress(OSError, Image.DecompressionBombError), Image.open(photograph) as opened:
+        if opened.has_transparency_data:
+            return cv2.imencode(".png", cv2.cvtColor(read_image(photograph), cv2.COLOR_RGB2BGR))[1].tobytes()
+    return photograph.read_bytes()
 
 
 def _parts(samples: Sequence[Sample], max_bytes: int) -> Iterator[list[Sample]]:

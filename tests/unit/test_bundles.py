@@ -16,15 +16,18 @@ import numpy as np
 import pytest
 import torch
 from full_disk import fill_disk
+from PIL import Image
 
 from featherface.bundles import layout, train
 from featherface.bundles.collect import collect
 from featherface.bundles.pack import pack
-from featherface.bundles.train import train_bundle
+from featherface.bundles.train import ShardedPhotographs, train_bundle
 from featherface.config import Config
 from featherface.data.synthetic import synthesize_dataset
+from featherface.data.widerface import open_widerface
 from featherface.distillation.student import StudentTraining
 from featherface.errors import ConfigError, DataError, ModelError
+from featherface.imaging import read_image
 from featherface.inference.weights import load_model, save_weights
 from featherface.models.build import build_model
 from featherface.stages import distill, names
@@ -110,6 +113,26 @@ def test_photographs_are_packed_in_parts_and_byte_for_byte(workspace: Workspace,
     assert all(content == (images / image).read_bytes() for image, content in packed.items())
 
 
+def test_any_photograph_is_read_as_the_stage_reads_it(workspace: Workspace, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(workspace.root / "data", tmp_path / "data"))
+    samples = open_widerface(data, "train")
+    os.utime(samples[0].path, (0, 0))  # a ZIP knows no date before 1980
+    pixels = np.random.default_rng(3).integers(0, 256, (120, 160, 4), dtype=np.uint8)
+    Image.fromarray(pixels, "RGBA").save(samples[1].path, "PNG")
+    pack(
+        CONFIG,
+        data=data,
+        teacher=workspace.root / names.TEACHER_WEIGHTS,
+        initial=None,
+        data_version="unknown",
+        target=tmp_path / "bundle",
+    )
+    photographs = ShardedPhotographs([tmp_path / "bundle" / layout.SHARD.format(0)])
+    for sample in samples:
+        difference = np.abs(photographs.read(sample).astype(int) - read_image(sample.path))
+        assert difference.max() <= 1
+
+
 def cut_annotations(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(lines[: int(lines[1]) + 2]), encoding="utf-8")
@@ -193,6 +216,18 @@ def test_bad_input_is_told_in_a_line(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"featherface: {tmp_path / layout.BUNDLE}: cannot be read")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_takes_no_results_is_told_in_a_line(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "featherface.bundles.train", str(bundle), str(tmp_path / "file" / "out")],
+        capture_output=True, text=True, check=False, timeout=240,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode in (1, 2)
+    assert "Not a directory" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_nothing_is_packed_where_nothing_is_to_be_trained(workspace: Workspace, tmp_path: Path) -> None:
