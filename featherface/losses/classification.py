@@ -106,7 +106,7 @@ def select_hardest(
     num_per_image: Int64[Tensor, " B"],
 ) -> Bool[Tensor, "B P"]:
     """Mark the `num_per_image` most difficult candidates of each image, or all where there are fewer."""
-    num_kept = min(int(num_per_image.max()), difficulty.shape[1])
+    num_kept = min(int(num_per_image.max()), difficulty.shape[1]) if len(num_per_image) else 0
     ranked = difficulty.masked_fill(~is_candidate, -torch.inf).topk(num_kept, dim=1)
     is_kept = torch.arange(num_kept, device=difficulty.device) < num_per_image[:, None]  # (B, num_kept)
     return torch.zeros_like(is_candidate).scatter_(1, ranked.indices, is_kept) & is_candidate

@@ -61,6 +61,16 @@ def gradients(losses: MultiboxLosses, outputs: HeadOutputs) -> tuple[Tensor, ...
     return torch.autograd.grad(sum(losses, torch.zeros(())), outputs)
 
 
+@pytest.mark.parametrize("cls", ["hard_negatives", "placed_hard_negatives", "focal", "quality_focal"])
+def test_a_batch_without_images_costs_nothing(cls: str) -> None:
+    outputs = HeadOutputs(*(output[:0].requires_grad_() for output in zero_outputs()))
+    targets = make_targets([[[0, 0, 10, 10]]])
+    none = Targets(**{name: tensor[:0] for name, tensor in vars(targets).items()})
+    losses = loss_of(outputs, PRIORS, none, cls=cls)
+    assert torch.stack(losses).tolist() == [0, 0, 0]
+    assert all(gradient.numel() == 0 for gradient in gradients(losses, outputs))
+
+
 def test_undecided_network_pays_log_two_for_the_positive_and_each_negative() -> None:
     losses = loss_of(
         zero_outputs(), PRIORS, make_targets([[[0, 0, 10, 10]]]), negatives_per_positive=2.0, min_negatives=1
