@@ -132,7 +132,10 @@ class FaceDetector:
         return self._detect_source(describe_source(source, bgr=bgr))
 
     def stream(self, source: str | Path | int, *, every: int = 1) -> Iterator[Faces]:
-        """The faces of a film or a camera, frame by frame; memory does not grow with its length.
+        """The faces of a film or a camera, frame by frame.
+
+        Each result keeps its frame; memory does not grow with the length of a film unless they are collected,
+        which is what `Faces.without_image` is for.
 
         Args:
             source: a file, or the number of a camera (0 is the first).

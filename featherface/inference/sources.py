@@ -37,7 +37,8 @@ _CONVERT = "convert with .round().clip(0, 255).astype('uint8')"
 class ImageSource:
     """One image that can be decoded whenever its pixels are needed, so that results need not keep them."""
 
-    source: SingleSource
+    source: SingleSource | None
+    """None for one that a result was to keep no longer."""
     name: str | None
     """The path it came from; None for an image in memory."""
     bgr: bool = False
@@ -52,9 +53,13 @@ class ImageSource:
             tell_damage: as of `decode_image`.
 
         Raises:
-            ImageDecodeError: a file, bytes or a Pillow image that cannot be decoded.
+            ImageDecodeError: a file, bytes or a Pillow image that cannot be decoded, or nothing is left.
             DataError: an array that is no image.
         """
+        if self.source is None:
+            raise ImageDecodeError(
+                f"{self.name or 'the image'}: was left out of this result by without_image(); detect again"
+            )
         if isinstance(self.source, str | Path):
             try:
                 return read_image(self.source, tell_damage=tell_damage)
