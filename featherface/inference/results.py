@@ -139,6 +139,9 @@ class Faces(Sequence[Face]):
     def image(self) -> RgbImage:
         """The pixels (H, W, 3), uint8 RGB, read again from the source.
 
+        Those of an array or of a frame of a film are read-only, as they may be your own: `faces.image.copy()`
+        can be drawn on.
+
         Raises:
             ImageDecodeError: the source cannot be read any more, has changed, or was left out.
         """

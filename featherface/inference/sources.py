@@ -76,6 +76,8 @@ class ImageSource:
     def read_again(self, image_hw: tuple[int, int]) -> RgbImage:
         """The pixels once more, for what was found in them; their damage was told then.
 
+        Those of an array, which may be the caller's own, are read-only.
+
         Args:
             image_hw: height and width of what they were.
 
@@ -87,6 +89,9 @@ class ImageSource:
             raise ImageDecodeError(
                 f"{self.name or 'the image'}: has changed since its faces were found; detect again"
             )
+        if isinstance(self.source, np.ndarray):
+            image = image.view()
+            image.flags.writeable = False
         return image
 
 

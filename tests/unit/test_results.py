@@ -24,7 +24,7 @@ USES = [Faces.blur, Faces.plot, Faces.crop, Faces.align, lambda faces: faces.ima
 """All that needs the pixels, but for `save`."""
 
 
-def faces_of(source: SingleSource, *, num_faces: int = 3) -> Faces:
+def faces_of(source: SingleSource, *, num_faces: int = 3, bgr: bool = False) -> Faces:
     """Faces side by side, each surer than the next."""
     lefts = 10 * np.arange(num_faces, dtype=np.float32)
     found = Detections(
@@ -32,7 +32,7 @@ def faces_of(source: SingleSource, *, num_faces: int = 3) -> Faces:
         np.linspace(0.9, 0.6, num_faces, dtype=np.float32),
         np.tile(lefts[:, None, None], (1, 5, 2)) + np.arange(5, dtype=np.float32)[:, None],
     )
-    return Faces(found, image_hw=HW, source=describe_source(source))
+    return Faces(found, image_hw=HW, source=describe_source(source, bgr=bgr))
 
 
 def test_faces_are_picked_in_any_order_by_their_numbers() -> None:
@@ -126,6 +126,21 @@ def test_an_array_of_another_shape_is_refused_and_one_written_over_is_drawn_on()
     image.resize((20, 60, 3), refcheck=False)
     with pytest.raises(ImageDecodeError, match=r"^the image: has changed since"):
         faces.blur()
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+def test_the_image_of_an_array_cannot_be_written_to_as_it_may_be_the_callers_own(bgr: bool) -> None:
+    image = grey()
+    faces = faces_of(image, bgr=bgr)
+    with pytest.raises(ValueError, match="read-only"):
+        faces.image[:] = 7
+    image[:] = 7  # the caller may
+    assert faces.image.max() == 7
+    for use in USES:
+        use(faces)
+    for copy in (faces.image.copy(), faces.blur(), faces.plot(), faces.align(), *faces.crop()):
+        copy[:] = 9
+    assert image.max() == 7
 
 
 def test_faces_without_their_image_keep_everything_else(tmp_path: Path) -> None:
