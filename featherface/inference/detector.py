@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -116,6 +116,9 @@ class FaceDetector:
     ) -> Faces | list[Faces]:
         """The faces of an image; a list of results for a list of images, a folder or a glob.
 
+        The first image of them that is broken raises, and those before it are lost: `stream` gives results as
+        they are found, and a loop of calls goes on past broken files (`docs/inputs.md` has one).
+
         Args:
             source: a path, encoded bytes, a Pillow image, an array of pixels (grey, RGB or RGBA, uint8 or
                 uint16), a list of these, or a folder or glob: its images in the order of their paths.
@@ -125,26 +128,44 @@ class FaceDetector:
             DataError: something that is no image, a folder or glob without one, or too large a network input.
             ImageDecodeError: a file that cannot be read or is broken.
         """
-        if isinstance(source, list | tuple):
-            return self._detect_all(describe_source(item, bgr=bgr) for item in source)
-        if isinstance(source, str | Path) and (paths := files_named_by(source)) is not None:
-            return self._detect_all(describe_source(path) for path in paths)
-        return self._detect_source(describe_source(source, bgr=bgr))
+        images = _images_of(source)
+        if images is None:
+            return self._detect_source(describe_source(source, bgr=bgr))
+        # One by one: on a CPU a batch is no faster, and images of a folder rarely share a size.
+        return [self._detect_source(describe_source(image, bgr=bgr)) for image in images]
 
-    def stream(self, source: str | Path | int, *, every: int = 1) -> Iterator[Faces]:
-        """The faces of a film or a camera, frame by frame; memory does not grow with its length.
+    def stream(
+        self,
+        source: str | Path | int | list[SourceT] | tuple[SourceT, ...],
+        *,
+        every: int = 1,
+        bgr: bool = False,
+    ) -> Iterator[Faces]:
+        """The faces of a film or a camera frame by frame, or of many images one by one, as they are found.
+
+        Each result of a film keeps its frame; memory does not grow with the length of a film unless they are
+        collected, which is what `Faces.without_image` is for. An image that is broken raises when its turn
+        comes, and ends the stream.
 
         Args:
-            source: a file, or the number of a camera (0 is the first).
-            every: only each so many-th frame, beginning with the first.
+            source: a film's file, the number of a camera (0 is the first), or a folder, a glob or a list of
+                images, as of a call.
+            every: only each so many-th frame or image, beginning with the first.
+            bgr: as of a call.
 
         Raises:
             DataError: there is no such file or camera, it is no film, no frame of it can be read, or it ends
-                before it should.
+                before it should; of images as of a call.
+            ImageDecodeError: as of a call.
             OptionError: `every` is no whole number, or below 1.
         """
-        for frame in read_frames(source, every=every):
-            yield self._detect_source(describe_source(frame))
+        every, images = whole_number("every", every, 1), _images_of(source)
+        if images is None:
+            for frame in read_frames(source, every=every):  # type: ignore[arg-type]  # lists have images
+                yield self._detect_source(describe_source(frame))
+            return
+        for image in images[::every]:
+            yield self._detect_source(describe_source(image, bgr=bgr))
 
     def detect(self, image: RgbImage) -> Detections:
         """The faces of an (H, W, 3) uint8 RGB array as plain arrays, best first, in its pixels.
@@ -212,9 +233,12 @@ class FaceDetector:
         found, timing = self._detect_timed(image)
         return Faces(found, image_hw=(image.shape[0], image.shape[1]), source=source, timing=reading + timing)
 
-    def _detect_all(self, sources: Iterable[ImageSource]) -> list[Faces]:
-        # One by one: on a CPU a batch is no faster, and images of a folder rarely share a size.
-        return [self._detect_source(source) for source in sources]
+
+def _images_of(source: object) -> Sequence[object] | None:
+    """The images of a list, a folder or a glob; None for anything else."""
+    if isinstance(source, list | tuple):
+        return source
+    return files_named_by(source) if isinstance(source, str | Path) else None
 
 
 def _refuse_too_large_input(image: RgbImage, image_size: int | Literal["original"]) -> None:

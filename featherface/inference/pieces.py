@@ -22,6 +22,10 @@ TEMPLATE_XY = np.asarray(
 """Where eyes, nose and corners of the mouth lie in an aligned face of 112 px: the template of ArcFace
 (arXiv:1801.07698), which most networks that compare faces expect."""
 
+# OpenCV averages when it resizes, never when it warps: a warp that shrinks further passes over pixels.
+_MOST_SHRUNK_UNAVERAGED = 1.5
+# Around an aligned face; a warp looks one pixel beyond it.
+_SURROUNDINGS_PX = 2
 # A blurred face has so many patches in each direction, however large it is: too few to tell who it is.
 _BLUR_PATCHES = 6
 # Hair and ears give people away as well.
@@ -65,7 +69,8 @@ def align_face(image: RgbImage, landmarks_xy: Floats, *, size_px: int = TEMPLATE
     """A square picture in which the face is upright and its five points lie where networks expect them.
 
     The points are moved, turned and scaled together (no shear, no mirror), by the least squares of their
-    distances. What lies outside the image is black.
+    distances. What lies outside the image is black. Where the face is larger than the square, its pixels are
+    averaged.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -81,10 +86,30 @@ def align_face(image: RgbImage, landmarks_xy: Floats, *, size_px: int = TEMPLATE
     """
     size_px = check_side(size_px)
     matrix = similarity(landmarks_xy, TEMPLATE_XY * (size_px / TEMPLATE_SIDE_PX))
+    if np.hypot(*matrix[:, 0]) < 1 / _MOST_SHRUNK_UNAVERAGED:
+        image, matrix = _shrunk_surroundings(image, matrix, size_px)
     # Continuous coordinates to OpenCV's, where (0, 0) is the middle of the first pixel.
     matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
-    aligned = cv2.warpAffine(np.ascontiguousarray(image), matrix, (size_px, size_px), flags=cv2.INTER_AREA)
+    aligned = cv2.warpAffine(np.ascontiguousarray(image), matrix, (size_px, size_px), flags=cv2.INTER_LINEAR)
     return np.asarray(aligned, dtype=np.uint8)
+
+
+def _shrunk_surroundings(
+    image: RgbImage, matrix: npt.NDArray[np.float64], size_px: int
+) -> tuple[RgbImage, npt.NDArray[np.float64]]:
+    """What a (2, 3) matrix brings into a square, as small as it will be there, and the matrix from it on."""
+    turn, shift = matrix[:, :2], matrix[:, 2]
+    near, far = -_SURROUNDINGS_PX, size_px + _SURROUNDINGS_PX
+    corners = np.asarray([[near, near], [far, near], [near, far], [far, far]])
+    # A pseudoinverse, as points of a damaged network may have a best scale of 0.
+    corners_xy = (corners - shift) @ np.linalg.pinv(turn).T
+    box_xyxy = np.concatenate([corners_xy.min(axis=0), corners_xy.max(axis=0)])
+    left, top, right, bottom = _whole_pixels(image, box_xyxy, 0.0)
+    width, height, scale = right - left, bottom - top, np.hypot(*turn[:, 0])
+    small_wh = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(image[top:bottom, left:right], small_wh, interpolation=cv2.INTER_AREA)
+    from_small = turn * (width / small_wh[0], height / small_wh[1])
+    return np.asarray(small, dtype=np.uint8), np.column_stack([from_small, shift + turn @ (left, top)])
 
 
 def similarity(source_xy: Floats, target_xy: Floats) -> npt.NDArray[np.float64]:

@@ -96,9 +96,10 @@ class Timing:
 class Faces(Sequence[Face]):
     """The faces of one image, best first; an image without a face is a result of length 0.
 
-    The pixels are not kept: `plot` and `save` read them again from the source, so a result of a large folder
-    is small. A file that has changed since is refused: boxes of one picture would blur or cut out nobody of
-    another. One of an array draws on what the array holds by then.
+    The pixels of a file are not kept: `plot` and `save` read them again, so a result of a large folder is
+    small. A file that has changed since is refused: boxes of one picture would blur or cut out nobody of
+    another. What has no file (an array, bytes, a Pillow image, a frame of a film) is kept as it came, until
+    `without_image`; one of an array draws on what the array holds by then.
     """
 
     def __init__(
@@ -138,8 +139,11 @@ class Faces(Sequence[Face]):
     def image(self) -> RgbImage:
         """The pixels (H, W, 3), uint8 RGB, read again from the source.
 
+        Those of an array or of a frame of a film are read-only, as they may be your own: `faces.image.copy()`
+        can be drawn on.
+
         Raises:
-            ImageDecodeError: the source cannot be read any more, or has changed.
+            ImageDecodeError: the source cannot be read any more, has changed, or was left out.
         """
         return self._source.read_again((self.height, self.width))
 
@@ -176,6 +180,14 @@ class Faces(Sequence[Face]):
         count = f"{len(self)} face{'' if len(self) == 1 else 's'}"
         return f"Faces({count} in {self.name or 'an image'} of {self.width}x{self.height})"
 
+    def without_image(self) -> Faces:
+        """The same faces without the picture: those of a film can be collected, and sent to other processes.
+
+        Whatever needs pixels is refused from then on, of a file too.
+        """
+        source = ImageSource(None, self.name)
+        return Faces(self._detections, image_hw=(self.height, self.width), source=source, timing=self.timing)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, as `featherface detect --json` prints them."""
         return {
@@ -196,7 +208,7 @@ class Faces(Sequence[Face]):
             margin: added on each side, in parts of the box's side.
 
         Raises:
-            ImageDecodeError: the source cannot be read any more, or has changed.
+            ImageDecodeError: the source cannot be read any more, has changed, or was left out.
             OptionError: the margin is no number, below 0, or without end.
         """
         margin = check_margin(margin)
@@ -210,7 +222,7 @@ class Faces(Sequence[Face]):
             (N, size_px, size_px, 3) uint8 RGB, best first.
 
         Raises:
-            ImageDecodeError: the source cannot be read any more, or has changed.
+            ImageDecodeError: the source cannot be read any more, has changed, or was left out.
             OptionError: the size is no whole number, or below 1.
         """
         size_px = check_side(size_px)
@@ -225,7 +237,7 @@ class Faces(Sequence[Face]):
         """A copy of the image in which none of these faces can be recognized.
 
         Raises:
-            ImageDecodeError: the source cannot be read any more, or has changed.
+            ImageDecodeError: the source cannot be read any more, has changed, or was left out.
         """
         return blur_faces(self.image, self.boxes)
 
@@ -233,7 +245,7 @@ class Faces(Sequence[Face]):
         """A copy of the image with boxes, landmarks and scores drawn on it.
 
         Raises:
-            ImageDecodeError: the source cannot be read any more, or has changed.
+            ImageDecodeError: the source cannot be read any more, has changed, or was left out.
         """
         return draw_faces(self.image, self._detections)
 

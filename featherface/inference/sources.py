@@ -29,14 +29,16 @@ FileStamp: TypeAlias = tuple[int, int]
 _WHITE = 255
 # Two letters at least, so that a Windows drive is no address.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_HINTS_OF_KINDS = {"f": "multiply by 255 and convert", "b": "convert with .astype('uint8') * 255"}
+_BRING = "bring it to 0 to 255 and convert to uint8"
+_CONVERT = "convert with .round().clip(0, 255).astype('uint8')"
 
 
 @dataclass(frozen=True)
 class ImageSource:
     """One image that can be decoded whenever its pixels are needed, so that results need not keep them."""
 
-    source: SingleSource
+    source: SingleSource | None
+    """None for one that a result was to keep no longer."""
     name: str | None
     """The path it came from; None for an image in memory."""
     bgr: bool = False
@@ -51,9 +53,13 @@ class ImageSource:
             tell_damage: as of `decode_image`.
 
         Raises:
-            ImageDecodeError: a file, bytes or a Pillow image that cannot be decoded.
+            ImageDecodeError: a file, bytes or a Pillow image that cannot be decoded, or nothing is left.
             DataError: an array that is no image.
         """
+        if self.source is None:
+            raise ImageDecodeError(
+                f"{self.name or 'the image'}: was left out of this result by without_image(); detect again"
+            )
         if isinstance(self.source, str | Path):
             try:
                 return read_image(self.source, tell_damage=tell_damage)
@@ -70,6 +76,8 @@ class ImageSource:
     def read_again(self, image_hw: tuple[int, int]) -> RgbImage:
         """The pixels once more, for what was found in them; their damage was told then.
 
+        Those of an array, which may be the caller's own, are read-only.
+
         Args:
             image_hw: height and width of what they were.
 
@@ -81,6 +89,9 @@ class ImageSource:
             raise ImageDecodeError(
                 f"{self.name or 'the image'}: has changed since its faces were found; detect again"
             )
+        if isinstance(self.source, np.ndarray):
+            image = image.view()
+            image.flags.writeable = False
         return image
 
 
@@ -224,7 +235,7 @@ def as_rgb(pixels: npt.NDArray[Any], *, bgr: bool = False) -> RgbImage:
     if not is_picture or pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
         raise DataError(
             "an array of (H, W), (H, W, 3) or (H, W, 4) pixels of uint8 or uint16 is needed, got shape "
-            f"{pixels.shape} of {pixels.dtype}{_hint(pixels)}"
+            f"{pixels.shape} of {pixels.dtype}{_hint(pixels, is_picture=is_picture)}"
         )
     if pixels.dtype.itemsize == 2:
         pixels = (pixels >> 8).astype(np.uint8)
@@ -252,8 +263,26 @@ def check_rgb(image: RgbImage) -> RgbImage:
     return image
 
 
-def _hint(pixels: npt.NDArray[Any]) -> str:
-    if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
-        is_planar = pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4)
-        return "; put the channels last: array.transpose(1, 2, 0)" if is_planar else ""
-    return f"; {_HINTS_OF_KINDS.get(pixels.dtype.kind, 'bring it to 0 to 255 and convert to uint8')}"
+def _hint(pixels: npt.NDArray[Any], *, is_picture: bool) -> str:
+    """What to do with an array that is no image: with its type, then with its shape."""
+    hints = []
+    if pixels.dtype.kind == "f":
+        hints.append(_hint_of_floats(pixels))
+    elif pixels.dtype.kind == "b":
+        hints.append("convert with .astype('uint8') * 255")
+    elif pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
+        hints.append(_BRING)
+    if pixels.ndim == 4:
+        hints.append("give a list of images: list(array)")
+    elif pixels.ndim == 3 and not is_picture and pixels.shape[0] in (1, 3, 4):
+        hints.append("put the channels last: array.transpose(1, 2, 0)")
+    return "".join(f"; {hint}" for hint in hints)
+
+
+def _hint_of_floats(pixels: npt.NDArray[np.floating]) -> str:
+    # These two pass over what is no number, and take an array without pixels.
+    lowest = np.fmin.reduce(pixels, axis=None, initial=0)
+    highest = np.fmax.reduce(pixels, axis=None, initial=0)
+    if lowest < 0:  # by a mean and a deviation that only the caller knows
+        return _BRING
+    return _CONVERT if highest > 1 else f"multiply by 255 and {_CONVERT}"

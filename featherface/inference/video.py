@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral
@@ -175,7 +176,8 @@ def _camera_or_path(source: object) -> Path | int:
         check_name(source)
         return Path(source)
     if not isinstance(source, Integral) or isinstance(source, bool):
-        raise DataError(f"a film is a path, and a camera is a number, got {source!r}")
+        got = " ".join(reprlib.repr(source).split())  # pixels and encoded images are long, and of many lines
+        raise DataError(f"a film is a path, and a camera is a number, got {got}")
     # OpenCV dies of numbers below 0.
     if not 0 <= int(source) <= _MAX_CAMERA:
         raise DataError(f"camera {source}: cameras are counted from 0 on")

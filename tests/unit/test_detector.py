@@ -1,6 +1,7 @@
 """`FaceDetector` around a network that a reader can predict: it calls every white square a face."""
 
 import json
+import re
 import subprocess
 import sys
 from io import BytesIO
@@ -136,6 +137,63 @@ def test_a_list_and_a_folder_give_a_result_for_each_image(detector: FaceDetector
         0,
     ]
     assert detector([]) == []
+
+
+def test_pictures_are_streamed_one_by_one_up_to_a_broken_one(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "d.png"):
+        write_image(tmp_path / name, square_image())
+    (tmp_path / "c.png").write_text("no picture")
+    for source in (tmp_path, str(tmp_path), str(tmp_path / "[a-d].png"), sorted(tmp_path.iterdir())):
+        backend = WhiteSquares()
+        results = FaceDetector(backend).stream(source)
+        assert backend.seen_shapes == []
+        for number, name in enumerate(("a.png", "b.png"), start=1):
+            faces = next(results)
+            assert (faces.name, len(faces)) == (str(tmp_path / name), 1)
+            assert len(backend.seen_shapes) == number, "what comes later is not looked at yet"
+        with pytest.raises(ImageDecodeError, match=r"c\.png: is no JPEG"):
+            next(results)
+
+
+def test_what_is_streamed_is_what_a_call_gives(detector: FaceDetector, tmp_path: Path) -> None:
+    images = [square_image((100, 150), (10 * number, 20, 60 + 10 * number, 70)) for number in range(5)]
+    images[0][:10, :10] = (200, 100, 0)
+    streamed = list(detector.stream(images, bgr=True))
+    assert [list(faces) for faces in streamed] == [list(faces) for faces in detector(images, bgr=True)]
+    np.testing.assert_array_equal(streamed[0].image, images[0][:, :, ::-1])
+    assert [list(faces) for faces in detector.stream(tuple(images), every=2)] == [
+        list(faces) for faces in detector(images[::2])
+    ]
+    assert list(detector.stream([])) == []
+    write_image(tmp_path / "one.png", images[0])
+    mixed = [tmp_path / "one.png", (tmp_path / "one.png").read_bytes(), Image.fromarray(images[1])]
+    assert [faces.name for faces in detector.stream(mixed)] == [str(tmp_path / "one.png"), None, None]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="has no images in it"):
+        next(detector.stream(tmp_path / "none"))
+    with pytest.raises(DataError, match="there is no such file or folder, and it matches nothing"):
+        next(detector.stream(str(tmp_path / "*.tif")))
+    with pytest.raises(OptionError, match="every must be a whole number of at least 1, got 0"):
+        next(detector.stream(images, every=0))
+
+
+def test_the_loop_of_the_docs_goes_on_past_broken_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docs = Path(__file__).parents[2] / "docs" / "inputs.md"
+    (loop,) = re.findall(
+        r"^```python\n(.*?)^```$", docs.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "c.jpg"):
+        write_image(tmp_path / "photos" / name, square_image())
+    (tmp_path / "photos" / "b.jpg").write_text("no picture")
+    monkeypatch.chdir(tmp_path)
+    exec(loop, {})
+    first, broken, last = capsys.readouterr().out.splitlines()
+    assert "photos/a.jpg of 150x100" in first
+    assert broken.startswith("photos/b.jpg: is no JPEG")
+    assert "photos/c.jpg of 150x100" in last
 
 
 def test_a_pillow_image_is_turned_as_its_orientation_says(detector: FaceDetector) -> None:

@@ -445,10 +445,21 @@ def test_arrays_of_any_layout_give_what_their_copy_gives(
         np.testing.assert_array_equal(detector(array).boxes, expected.boxes)
 
 
+CONVERT = r"convert with \.round\(\)\.clip\(0, 255\)\.astype\('uint8'\)"
+
+
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (np.full((4, 4, 3), np.nan, np.float32), "of float32; multiply by 255 and convert"),
+        (np.full((4, 4, 3), np.nan, np.float32), f"of float32; multiply by 255 and {CONVERT}$"),
+        (np.ones((4, 4, 3)), f"of float64; multiply by 255 and {CONVERT}$"),
+        (np.full((4, 4), 200.5, np.float16), f"of float16; {CONVERT}$"),
+        (np.array([[np.nan, 255.0]]), f"of float64; {CONVERT}$"),
+        (np.array([[-1.0, 1.0]]), "of float64; bring it to 0 to 255 and convert to uint8$"),
+        (np.zeros((0, 4, 3), np.float32), r"got shape \(0, 4, 3\) of float32; multiply by 255"),
+        (np.ones((3, 40, 50), np.float32), rf"255 and {CONVERT}; put the channels last: array\.transpose"),
+        (np.zeros((4, 3, 3), np.bool_), r"of bool; convert with \.astype\('uint8'\) \* 255$"),
+        (np.zeros((2, 4, 4, 3), np.uint8), r"of uint8; give a list of images: list\(array\)$"),
         (np.zeros((3, 40, 50), np.uint8), r"put the channels last: array\.transpose\(1, 2, 0\)"),
         (np.zeros((4, 4, 3), np.int64), "of int64; bring it to 0 to 255 and convert to uint8"),
         (np.full((4, 4), None), "of object"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherface.errors import OptionError
@@ -71,6 +71,54 @@ def test_a_turned_face_is_upright_again() -> None:
     assert (column, row) == pytest.approx(TEMPLATE_XY[2], abs=1.0)
     with pytest.raises(OptionError, match="size_px must be a whole number of at least 1, got 0"):
         align_face(image, points, size_px=0)
+
+
+def turned(angle: float, scale: float, middle_xy: tuple[float, float]) -> np.ndarray:
+    """The template so many times as large, turned about the middle of its square, which is moved."""
+    turn = scale * np.asarray([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return (TEMPLATE_XY - 56) @ turn.T + middle_xy
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, 0.8, 3.0])
+def test_a_large_face_is_averaged_not_sampled(angle: float) -> None:
+    image = noise(2240, 2240)
+    # Noise of 73.9 around its mean, averaged over 20 x 20 pixels, is noise of 3.7; between them it is less.
+    std = align_face(image, turned(angle, 20, (1120, 1120)))[30:-30, 30:-30].astype(float).std()
+    assert 1.8 < std < 4
+    # Where bytes lie in memory says nothing.
+    mirrored = np.ascontiguousarray(image[:, ::-1, ::-1])[:, ::-1, ::-1]
+    points = turned(angle, 5, (1200.3, 900.7))
+    np.testing.assert_array_equal(align_face(mirrored, points), align_face(image, points))
+
+
+@settings(max_examples=30, deadline=None)
+@given(angle=st.floats(-3.1, 3.1), scale=st.floats(0.5, 2.5), x=st.floats(199, 201), y=st.floats(199, 201))
+def test_nothing_moves_while_a_face_is_averaged(angle: float, scale: float, x: float, y: float) -> None:
+    # Brighter from left to right in red, from top to bottom in green; noise, so that rounding evens out.
+    ramp = np.tile(np.linspace(10, 245, 400), (400, 1))
+    dither = np.random.default_rng(0).uniform(-3, 3, (400, 400, 1))
+    image = (np.dstack((ramp, ramp.T, ramp)) + dither).round().astype(np.uint8)
+    points = turned(angle, scale, (x, y))
+    columns, rows = np.meshgrid(*[np.arange(56) + 0.5] * 2)
+    matrix = similarity(TEMPLATE_XY / 2, points)
+    source_xy = np.dstack((columns, rows)) @ matrix[:, :2].T + matrix[:, 2]
+    error = align_face(image, points, size_px=56)[:, :, :2] - (10 + (source_xy - 0.5) * (235 / 399))
+    # Of each quarter by itself: neither moved nor scaled. Half a pixel of an averaged face is at least 0.44.
+    quarters = error.reshape(2, 28, 2, 28, 2).mean(axis=(1, 3))
+    assert np.abs(quarters).max() < 0.3
+
+
+def test_a_large_face_that_leans_out_of_the_image_is_black_there() -> None:
+    white = np.full((450, 500, 3), 255, dtype=np.uint8)
+    aligned = align_face(white, turned(0, 4, (0, 224)))
+    assert aligned[:, :56].max() == 0
+    assert aligned[:, 56:].min() >= 254
+    aligned = align_face(white, turned(0, 4, (500, 450)))
+    assert aligned[:56, :56].min() >= 254
+    assert max(aligned[56:].max(), aligned[:, 56:].max()) <= 1
+    assert align_face(white[:1, :1], turned(1, 4, (0, 0))).shape == (112, 112, 3)
+    for middle_xy in ((-2000, 200), (9000, 9000), (1e12, 0)):
+        assert align_face(white, turned(1, 4, middle_xy)).max() == 0
 
 
 def test_a_blurred_face_keeps_36_patches_and_the_rest_of_the_image() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pickle
+import re
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +20,11 @@ from featherface.inference.sources import SingleSource, describe_source
 from featherface.structures import Detections
 
 HW = (40, 60)
+USES = [Faces.blur, Faces.plot, Faces.crop, Faces.align, lambda faces: faces.image]
+"""All that needs the pixels, but for `save`."""
 
 
-def faces_of(source: SingleSource, *, num_faces: int = 3) -> Faces:
+def faces_of(source: SingleSource, *, num_faces: int = 3, bgr: bool = False) -> Faces:
     """Faces side by side, each surer than the next."""
     lefts = 10 * np.arange(num_faces, dtype=np.float32)
     found = Detections(
@@ -27,7 +32,7 @@ def faces_of(source: SingleSource, *, num_faces: int = 3) -> Faces:
         np.linspace(0.9, 0.6, num_faces, dtype=np.float32),
         np.tile(lefts[:, None, None], (1, 5, 2)) + np.arange(5, dtype=np.float32)[:, None],
     )
-    return Faces(found, image_hw=HW, source=describe_source(source))
+    return Faces(found, image_hw=HW, source=describe_source(source, bgr=bgr))
 
 
 def test_faces_are_picked_in_any_order_by_their_numbers() -> None:
@@ -98,7 +103,7 @@ def touch_later(path: Path) -> None:
     [replace_by(grey((60, 40))), replace_by(grey(value=200)), touch_later],
     ids=["shape", "content", "time"],
 )
-@pytest.mark.parametrize("use", [Faces.blur, Faces.plot, Faces.crop, Faces.align, lambda faces: faces.image])
+@pytest.mark.parametrize("use", USES)
 def test_faces_of_a_file_that_has_changed_are_not_used_on_another_picture(
     use: Callable[[Faces], object], change: Callable[[Path], None], tmp_path: Path
 ) -> None:
@@ -121,6 +126,51 @@ def test_an_array_of_another_shape_is_refused_and_one_written_over_is_drawn_on()
     image.resize((20, 60, 3), refcheck=False)
     with pytest.raises(ImageDecodeError, match=r"^the image: has changed since"):
         faces.blur()
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+def test_the_image_of_an_array_cannot_be_written_to_as_it_may_be_the_callers_own(bgr: bool) -> None:
+    image = grey()
+    faces = faces_of(image, bgr=bgr)
+    with pytest.raises(ValueError, match="read-only"):
+        faces.image[:] = 7
+    image[:] = 7  # the caller may
+    assert faces.image.max() == 7
+    for use in USES:
+        use(faces)
+    for copy in (faces.image.copy(), faces.blur(), faces.plot(), faces.align(), *faces.crop()):
+        copy[:] = 9
+    assert image.max() == 7
+
+
+def test_faces_without_their_image_keep_everything_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    write_image(path, grey())
+    for source, name in ((grey(), "the image"), (path.read_bytes(), "the image"), (path, str(path))):
+        faces = faces_of(source)
+        bare = faces.without_image()
+        assert (bare.to_dict(), bare.timing, repr(bare)) == (faces.to_dict(), faces.timing, repr(faces))
+        again = pickle.loads(pickle.dumps(bare))
+        sure = bare[bare.scores > 0.7].without_image()
+        for part, expected in ((bare, faces), (bare[1:], faces[1:]), (sure, faces[:2]), (again, faces)):
+            assert list(part) == list(expected)
+            assert part.name == faces.name
+            for use in (*USES, lambda part: part.save(tmp_path / "b.png")):
+                with pytest.raises(
+                    ImageDecodeError, match=f"^{re.escape(name)}: was left out of this result"
+                ):
+                    use(part)
+        assert faces.image.shape == (*HW, 3), "the result itself keeps it"
+    assert bare[:0].crop() == []
+
+
+def test_faces_without_their_image_hold_no_pixels() -> None:
+    image = grey()
+    alive = weakref.ref(image)
+    bare = faces_of(image).without_image()
+    del image
+    assert alive() is None
+    assert len(pickle.dumps(bare)) < 2000
 
 
 def test_a_file_of_the_same_name_elsewhere_is_another_one(

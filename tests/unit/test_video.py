@@ -116,6 +116,16 @@ def test_what_is_neither_film_nor_camera_is_refused(source: object, message: str
         next(FaceDetector(num_threads=1).stream(source))
 
 
+@pytest.mark.parametrize(
+    "source", [np.arange(7500).reshape(50, 50, 3), bytes(10**6), Image.new("RGB", (9, 9)), iter("ab")]
+)
+def test_a_single_image_is_no_film_and_named_in_a_short_line(source: object) -> None:
+    with pytest.raises(DataError, match="a film is a path, and a camera is a number, got ") as refusal:
+        next(FaceDetector(num_threads=1).stream(source))
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 120
+
+
 def test_a_film_without_a_frame_that_can_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
     pages = [Image.new("RGB", (64, 64), color) for color in ("red", "blue")]
