@@ -21,7 +21,8 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from featherface.errors import DataError
+from featherface.errors import DataError, OptionError
+from featherface.tracking.served_params import PARAMS, ServedParams, read_params
 
 Invocations = Callable[[bytes, str | None, Any, Any], Any]
 """MLflow's `invocations(data, content_type, model, input_schema)`."""
@@ -84,6 +85,8 @@ def guarded(invocations: Invocations, make_response: Callable[..., Any]) -> Invo
     def answer(data: bytes, content_type: str | None, model: Any, input_schema: Any) -> Any:
         try:
             content, content_type = _read_request(data, content_type)
+            if isinstance(content, dict):  # tables in Parquet have no place for them
+                _check_params(content, takes_params=model.metadata.get_params_schema() is not None)
             return invocations(content, content_type, model, input_schema)
         except RequestError as error:
             status, reason = error.status, str(error)
@@ -125,6 +128,19 @@ def _read_request(data: bytes, content_type: str | None) -> tuple[Any, str]:
     return content, content_type
 
 
+def _check_params(content: dict[str, Any], *, takes_params: bool) -> None:
+    """Refuse options that MLflow would pass over with a line in the log, and those that are wrong."""
+    for name in ServedParams._fields:
+        if name in content:
+            raise RequestError(f'{name} belongs into {PARAMS}: {{"{PARAMS}": {{"{name}": ...}}}}')
+    if content.get(PARAMS) and not takes_params:
+        raise RequestError(f"this model takes no {PARAMS}: it was registered before there were any")
+    try:
+        read_params(content.get(PARAMS))
+    except OptionError as error:
+        raise RequestError(_one_line(str(error))) from error
+
+
 def _judge(error: MlflowException) -> tuple[HTTPStatus, str]:
     """Status and reason of what MLflow or the model raised."""
     # MLflow puts the whole request before `message`; what it was raised with stays as it was.
@@ -133,7 +149,7 @@ def _judge(error: MlflowException) -> tuple[HTTPStatus, str]:
         _logger.error("A request failed:\n%s", error.json_kwargs.get("stack_trace", reason))
         return HTTPStatus.INTERNAL_SERVER_ERROR, "the detector failed; the log of the server says why"
     status = HTTPStatus(error.get_http_status_code())  # type: ignore[no-untyped-call]  # MLflow's
-    if isinstance(error.__cause__, DataError):  # the model's own words, which say what to do
+    if isinstance(error.__cause__, DataError | OptionError):  # the model's own words, which say what to do
         return status, reason
     if error.error_class == "SCHEMA_ENFORCEMENT_FAILED":
         is_worded = isinstance(error.__context__, MlflowException)
