@@ -102,16 +102,22 @@ def guarded(invocations: Invocations, make_response: Callable[..., Any]) -> Invo
 
 
 def _read_request(data: bytes, content_type: str | None) -> tuple[Any, str]:
-    """The body as MLflow takes it, JSON parsed, and its type."""
+    """The body as MLflow takes it, JSON parsed, and its type, without parameters."""
     media_type = (content_type or "").partition(";")[0].strip().lower()
     if content_type is None or media_type not in (_JSON, _PARQUET):
         got = "none" if content_type is None else reprlib.repr(content_type)
         raise RequestError(
             f"the Content-Type {_JSON} is needed, got {got}", HTTPStatus.UNSUPPORTED_MEDIA_TYPE
         )
-    content_type = content_type.replace(content_type.partition(";")[0], media_type, 1)
+    parameters = content_type.partition(";")[2].strip()
+    if not _is_utf_8(parameters):
+        raise RequestError(
+            f"the Content-Type {media_type} may say charset=utf-8 and nothing else, got "
+            f"{reprlib.repr(parameters)}",
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        )
     if media_type == _PARQUET:
-        return data, content_type
+        return data, media_type
     if not data:
         raise RequestError(f"the body is empty; send {_EXAMPLE}")
     try:
@@ -125,7 +131,19 @@ def _read_request(data: bytes, content_type: str | None) -> tuple[Any, str]:
             f"exactly one of {', '.join(_FORMATS)} is needed, got the keys "
             f"{reprlib.repr(list(content))}; send {_EXAMPLE}"
         )
-    return content, content_type
+    return content, media_type
+
+
+def _is_utf_8(parameters: str) -> bool:
+    """Whether what follows a media type says nothing but UTF-8, or nothing at all.
+
+    MLflow answers other words in plain text, and does not know quotes.
+    """
+    for pair in filter(None, map(str.strip, parameters.split(";"))):
+        name, _, value = pair.partition("=")
+        if name.strip().lower() != "charset" or value.strip().strip('"').lower() not in ("utf-8", "utf8"):
+            return False
+    return True
 
 
 def _check_params(content: dict[str, Any], *, takes_params: bool) -> None:

@@ -265,6 +265,7 @@ def test_mistakes_are_refused_in_a_line_without_paths(
         (b'{"inputs": ' + b"[" * 600 + b"]" * 600 + b"}", json_type, 400, ""),
         (jpeg, "image/jpeg", 415, "the Content-Type application/json is needed, got 'image/jpeg'"),
         (b"images\nabc", "text/csv", 415, "the Content-Type application/json is needed, got 'text/csv'"),
+        (whole, f"{json_type}; charset=latin1", 415, f"the Content-Type {json_type} may say charset"),
         (whole, None, 415, "the Content-Type application/json is needed, got none"),
         (b"nonsense", "application/vnd.apache.parquet", 400, "Failed to parse input"),
     ]

@@ -157,7 +157,14 @@ def ask() -> Callable[..., tuple[int, Any]]:
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON"]
+    "content_type",
+    [
+        "application/json",
+        "application/json; charset=utf-8",
+        'application/json;Charset="UTF-8" ;',
+        "application/json; charset=utf8",
+        "Application/JSON",
+    ],
 )
 @pytest.mark.parametrize(
     "body", [{"inputs": {"images": ["a", "b"]}}, {"inputs": ["a", "b"]}, {"instances": ["a", "b"]}]
@@ -172,6 +179,12 @@ def test_what_is_right_passes_the_guard(ask: Any, body: Any, content_type: str) 
         (b"{}", None, 415, "the Content-Type application/json is needed, got none"),
         (b"{}", "image/jpeg", 415, "the Content-Type application/json is needed, got 'image/jpeg'"),
         (b"images\nx", "text/csv", 415, "the Content-Type application/json is needed, got 'text/csv'"),
+        ({"inputs": ["a"]}, "application/json; charset=latin1", 415,
+         "the Content-Type application/json may say charset=utf-8 and nothing else, got 'charset=latin1'"),
+        ({"inputs": ["a"]}, "application/json; version=2", 415,
+         "the Content-Type application/json may say charset=utf-8 and nothing else, got 'version=2'"),
+        (b"x", 'application/vnd.apache.parquet; charset="', 415,
+         "the Content-Type application/vnd.apache.parquet may say charset=utf-8"),
         (b"", "application/json", 400, "the body is empty; send {"),
         (b"{\xff", "application/json", 400, "the body is not JSON ('utf-8' codec"),
         (b'{"inputs":' + b"9" * 5000 + b"}", "application/json", 400, "the body is not JSON (Exceeds"),
