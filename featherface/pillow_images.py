@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Pillow's parsers leak many kinds of errors on broken bytes; each means the same to the caller.
 _BROKEN: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, LookupError, EOFError, TypeError)
-_BROKEN += (struct.error, cv2.error)
+_BROKEN += (struct.error, cv2.error, OverflowError)
 _MAX_16_BIT = 0xFFFF
 _FLOATS = "has floating-point pixels; convert it to 8 bits first"
 _STRIP_PIXELS = 4_000_000
@@ -70,8 +70,9 @@ def decode_with_pillow(
     """
     if plugin == "WebP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
         raise ImageDecodeError(f"{name}: is a truncated WebP ({len(data)} bytes)")
-    if plugin == "Tiff" and has_float_samples(data):
-        raise ImageDecodeError(f"{name}: {_FLOATS}")
+    with name_broken(name):
+        if plugin == "Tiff" and has_float_samples(data):
+            raise ImageDecodeError(f"{name}: {_FLOATS}")
     module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
     with name_broken(name), _without_warnings():
         image: ImageFile = getattr(module, f"{plugin}ImageFile")(BytesIO(data))
