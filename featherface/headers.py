@@ -24,7 +24,7 @@ _IMAGES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb"RIFF....WEBP", "WebP"),
         (rb"BM", "Bmp"),
         (rb"GIF8[79]a", "Gif"),
-        (rb"II\*\x00|MM\x00\*", "Tiff"),
+        (rb"II[*+]\x00|MM\x00\*", "Tiff"),
     )
 )
 _FILM = "a film: name it .mp4, .avi or what it is, or use stream()"
@@ -43,12 +43,16 @@ _OTHERS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!DOCTYPE svg|<svg)", "an SVG drawing: save it as PNG"),
         (rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000 picture: save it as JPEG"),
         (rb"\x00\x00\x00\x0cJXL |\xff\x0a", "a JPEG XL picture: save it as JPEG"),
+        (rb"MM\x00\+", "a BigTIFF of big-endian numbers: save it as TIFF or PNG"),  # Pillow misreads it
         (rb"PK\x03\x04", "a zip archive: unpack it"),
         (rb"version https://git-lfs", "a pointer of Git LFS: fetch the file itself"),
     )
 )
 _SHOWN_BYTES = 8
 _TIFF_SAMPLE_FORMAT, _TIFF_FLOAT = 339, 3
+_BIG_TIFF = b"II+\x00"
+# So many has any other TIFF room for. Pillow would read a gigabyte of them for minutes.
+_MAX_TIFF_TAGS = 0xFFFF
 # Cameras and programs write ten scans. Each scan is a walk over all pixels, however few bytes it has, so a
 # small file of thousands would keep a decoder busy for minutes.
 _MAX_JPEG_SCANS = 100
@@ -76,17 +80,27 @@ def image_plugin(data: bytes) -> str | None:
 def has_float_samples(data: bytes) -> bool:
     """Whether a TIFF's first picture is of floating-point numbers, of which Pillow knows the grey ones alone.
 
+    Raises:
+        ValueError: a BigTIFF of more tags than any other TIFF can have.
+
     Reference:
-        TIFF 6.0, sections 2 and 19.
+        TIFF 6.0, sections 2 and 19; BigTIFF has the same tags, with 64 bits for what is counted and placed.
     """
     order = "<" if data.startswith(b"II") else ">"
-    with suppress(struct.error):  # whoever decodes it says how it is broken
-        (start,) = struct.unpack_from(f"{order}I", data, 4)
-        (num_tags,) = struct.unpack_from(f"{order}H", data, start)
-        for position in range(start + 2, start + 2 + 12 * num_tags, 12):
-            tag, _, count, offset = struct.unpack_from(f"{order}HHII", data, position)
-            if tag == _TIFF_SAMPLE_FORMAT:  # two of its numbers have room in the tag itself
-                (kind,) = struct.unpack_from(f"{order}H", data, position + 8 if count <= 2 else offset)
+    is_big = data.startswith(_BIG_TIFF)
+    word, num_tags_word, start_at = ("Q", "Q", 8) if is_big else ("I", "H", 4)
+    entry, room = struct.Struct(f"{order}HH{word}{word}"), struct.calcsize(f"={word}")
+    with suppress(struct.error, OverflowError):  # whoever decodes it says how it is broken
+        (start,) = struct.unpack_from(f"{order}{word}", data, start_at)
+        (num_tags,) = struct.unpack_from(f"{order}{num_tags_word}", data, start)
+        if num_tags > _MAX_TIFF_TAGS:
+            raise ValueError(f"{num_tags} tags")
+        first = start + struct.calcsize(f"={num_tags_word}")
+        for position in range(first, first + entry.size * num_tags, entry.size):
+            tag, _, count, offset = entry.unpack_from(data, position)
+            if tag == _TIFF_SAMPLE_FORMAT:  # two or four of its numbers have room in the tag itself
+                kind_at = position + entry.size - room if 2 * count <= room else offset
+                (kind,) = struct.unpack_from(f"{order}H", data, kind_at)
                 return bool(kind == _TIFF_FLOAT)
     return False
 

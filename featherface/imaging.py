@@ -20,7 +20,7 @@ from featherface.errors import DataError, ImageDecodeError
 from featherface.files import read_regular_file
 from featherface.headers import MAX_PIXELS, describe_foreign, image_plugin, inspect_jpeg
 from featherface.jpeg_images import TellDamage, decode_jpeg, log_damage
-from featherface.pillow_images import decode_with_pillow, name_broken
+from featherface.pillow_images import decode_with_pillow, encode_with_profile, name_broken
 
 RgbImage = npt.NDArray[np.uint8]
 """(H, W, 3) uint8, red first."""
@@ -103,13 +103,16 @@ def decode_image(
         return decode_with_pillow(data, plugin, name, max_pixels=max_pixels)
 
 
-def write_image(path: Path | str, image: RgbImage, *, quality: int = 92) -> None:
+def write_image(
+    path: Path | str, image: RgbImage, *, quality: int = 92, icc_profile: bytes | None = None
+) -> None:
     """Write RGB pixels as JPEG, WebP or PNG, by the suffix; the file appears complete or not at all.
 
     Args:
         path: ends with .jpg, .jpeg, .webp or .png; its folder exists.
         image: (H, W, 3) uint8 RGB.
         quality: of JPEG and WebP, in [1, 100].
+        icc_profile: what the colors mean, in the file too; None: it says nothing.
 
     Raises:
         DataError: another suffix, a name that no file can have, or a folder that cannot be written to.
@@ -118,15 +121,17 @@ def write_image(path: Path | str, image: RgbImage, *, quality: int = 92) -> None
     suffix = path.suffix.lower()
     if suffix not in _ENCODERS:
         raise DataError(f"{path}: images are written as {', '.join(_ENCODERS)}, not as '{path.suffix}'")
-    quality_flag = cv2.IMWRITE_WEBP_QUALITY if suffix == ".webp" else cv2.IMWRITE_JPEG_QUALITY
-    flags = [] if suffix == ".png" else [quality_flag, quality]
-    encoded_well, encoded = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
-    if not encoded_well:
+    encoded = (
+        _encode(image, suffix, quality)
+        if icc_profile is None
+        else encode_with_profile(image, suffix, quality=quality, icc_profile=icc_profile)
+    )
+    if encoded is None:
         raise DataError(f"{path}: an image of shape {image.shape} cannot be encoded as {suffix}")
     # Without the file's name, which may be as long as a name can be.
     temporary = path.with_name(f".{secrets.token_hex(8)}{suffix}")
     try:
-        temporary.write_bytes(encoded.tobytes())
+        temporary.write_bytes(encoded)
         temporary.replace(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -209,6 +214,13 @@ def to_network_input(image: RgbImage, *, out: FloatArray | None = None) -> Float
     for plane, mean, target in zip(reversed(cv2.split(image)), MEAN_BGR, out, strict=True):
         np.subtract(plane, np.float32(mean), out=target)
     return out
+
+
+def _encode(image: RgbImage, suffix: str, quality: int) -> bytes | None:
+    quality_flag = cv2.IMWRITE_WEBP_QUALITY if suffix == ".webp" else cv2.IMWRITE_JPEG_QUALITY
+    flags = [] if suffix == ".png" else [quality_flag, quality]
+    encoded_well, encoded = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
+    return encoded.tobytes() if encoded_well else None
 
 
 def _scaled_hw(source_hw: tuple[int, int], long_side_px: int) -> tuple[int, int]:

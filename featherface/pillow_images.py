@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Pillow's parsers leak many kinds of errors on broken bytes; each means the same to the caller.
 _BROKEN: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, LookupError, EOFError, TypeError)
-_BROKEN += (struct.error, cv2.error)
+_BROKEN += (struct.error, cv2.error, OverflowError)
 _MAX_16_BIT = 0xFFFF
 _FLOATS = "has floating-point pixels; convert it to 8 bits first"
 _STRIP_PIXELS = 4_000_000
@@ -70,14 +70,46 @@ def decode_with_pillow(
     """
     if plugin == "WebP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
         raise ImageDecodeError(f"{name}: is a truncated WebP ({len(data)} bytes)")
-    if plugin == "Tiff" and has_float_samples(data):
-        raise ImageDecodeError(f"{name}: {_FLOATS}")
-    module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
-    with name_broken(name), _without_warnings():
-        image: ImageFile = getattr(module, f"{plugin}ImageFile")(BytesIO(data))
+    with name_broken(name):
+        if plugin == "Tiff" and has_float_samples(data):
+            raise ImageDecodeError(f"{name}: {_FLOATS}")
+    with name_broken(name):
+        image = open_with_pillow(BytesIO(data), plugin)
     if plugin == "Tiff":
         _refuse_large_tiles(image, name)
     return rgb_of_pillow(image, name, max_pixels=max_pixels)
+
+
+def open_with_pillow(file: IO[bytes], plugin: str) -> ImageFile:
+    """An encoded image of which only the header is read, by the Pillow plugin of that name."""
+    module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
+    with _without_warnings():
+        image: ImageFile = getattr(module, f"{plugin}ImageFile")(file)
+    return image
+
+
+def encode_with_profile(
+    image: npt.NDArray[np.uint8], suffix: str, *, quality: int, icc_profile: bytes
+) -> bytes | None:
+    """An RGB image as a JPEG, WebP or PNG with a color profile; None if it cannot be one.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        suffix: of the file's name, lower case.
+        quality: of JPEG and WebP, in [1, 100].
+        icc_profile: of RGB pixels.
+    """
+    from PIL import Image
+
+    image_format = {".png": "PNG", ".webp": "WEBP"}.get(suffix, "JPEG")
+    buffer = BytesIO()
+    with suppress(OSError, ValueError):  # too large for the format
+        # Level 1 of PNG is as fast as OpenCV, which writes what has no profile.
+        Image.fromarray(image).save(
+            buffer, image_format, quality=quality, compress_level=1, icc_profile=icc_profile
+        )
+        return buffer.getvalue()
+    return None
 
 
 def rgb_of_pillow(image: Image.Image, name: str, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:

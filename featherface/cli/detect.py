@@ -65,11 +65,17 @@ def detect(
         typer.Option("--csv", help="Write a table with a line a face into this file; - prints it."),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Write the pictures with their faces marked into this folder.")
+        Path | None,
+        typer.Option(
+            help="Write the pictures with their faces marked into this folder; films as MPEG-4 without sound."
+        ),
     ] = None,
     crops: Annotated[Path | None, typer.Option(help="Write each face as a picture of its own.")] = None,
     blurred: Annotated[
-        Path | None, typer.Option(help="Write the pictures with all faces made unrecognizable.")
+        Path | None,
+        typer.Option(
+            help="Write the pictures with all faces made unrecognizable; films as MPEG-4 without sound."
+        ),
     ] = None,
 ) -> int:
     """Find the faces in pictures and films; a broken one is named at the end and stops no other (exit 1)."""

@@ -35,12 +35,12 @@ def whole_number(
 
 
 def real_number(name: str, value: object, low: float, high: float = sys.float_info.max) -> float:
-    """A number of a range, both ends included; without an upper one any that is finite.
+    """A number of a range, both ends included; without an upper one any that is finite. True is none.
 
     Raises:
         OptionError: it is no number, NaN, or outside the range.
     """
-    number = value if isinstance(value, int | float) else math.nan
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     if isinstance(value, np.integer | np.floating):
         number = float(value)  # numpy would bring the limits to its own type, in which they may be infinite
     if not low <= number <= high:  # as of NaN

@@ -63,7 +63,7 @@ class Outputs:
             faces.save(_made(self.marked) / name)
         self.write_crops(name, faces, sources=sources)
         if self.blurred is not None:
-            write_image(_made(self.blurred) / name, faces.blur())
+            write_image(_made(self.blurred) / name, faces.blur(), icc_profile=faces.icc_profile)
 
     def write_crops(self, name: str, faces: Faces, *, sources: Set[FileId] = frozenset()) -> None:
         """Write the faces alone.
@@ -78,6 +78,7 @@ class Outputs:
         """
         if self.crops is None:
             return
+        profile = faces.icc_profile
         for number, crop in enumerate(faces.crop(), start=1):
             target = _made(self.crops) / f"{Path(name).stem}-{number}{Path(name).suffix}"
             if file_id(target) in sources:
@@ -85,7 +86,7 @@ class Outputs:
                     f"{target}: is one of the sources, and a face of {name} would replace it; "
                     "give the faces another folder"
                 )
-            write_image(target, crop)
+            write_image(target, crop, icc_profile=profile)
 
 
 class FilmCopies:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, overload
 import numpy as np
 
 from featherface.imaging import RgbImage, write_image
+from featherface.inference.color_profile import read_rgb_profile
 from featherface.inference.drawing import draw_faces
 from featherface.inference.pieces import (
     TEMPLATE_SIDE_PX,
@@ -147,6 +148,11 @@ class Faces(Sequence[Face]):
         """
         return self._source.read_again((self.height, self.width))
 
+    @property
+    def icc_profile(self) -> bytes | None:
+        """The color profile of a source with RGB pixels, for copies of them; None: it has none."""
+        return read_rgb_profile(self._source.source)
+
     def __len__(self) -> int:
         return len(self._detections)
 
@@ -255,7 +261,7 @@ class Faces(Sequence[Face]):
         Raises:
             DataError: another suffix, no name that a file can have, or a folder that cannot be written to.
         """
-        write_image(path, self.plot())
+        write_image(path, self.plot(), icc_profile=self.icc_profile)
 
 
 def _are_picks(index: object) -> TypeGuard[_Picks]:

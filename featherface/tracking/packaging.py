@@ -19,6 +19,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 import featherface
+from featherface.tracking.served_params import params_schema
 
 ONNX_NAME = "featherface.onnx"
 INPUT = "images"
@@ -64,7 +65,7 @@ _REQUIREMENTS = (
 
 
 def signature() -> ModelSignature:
-    """Any number of images in, a row of sixteen numbers a face out.
+    """Any number of images in, a row of sixteen numbers a face out; two options of the detector as params.
 
     The one type of MLflow's that lets both texts (files in base64) and arrays (pixels) pass is a vector of
     objects: of such a tensor MLflow checks the name alone, and `read_served_image` the rest.
@@ -74,7 +75,7 @@ def signature() -> ModelSignature:
         ColSpec("integer", IMAGE_COLUMN),
         *(ColSpec("float", name) for name in FACE_COLUMNS),
     ]
-    return ModelSignature(inputs=Schema([images]), outputs=Schema(faces))
+    return ModelSignature(inputs=Schema([images]), outputs=Schema(faces), params=params_schema())
 
 
 def save_pyfunc(onnx_path: Path, folder: Path, *, model: Model | None = None) -> None:

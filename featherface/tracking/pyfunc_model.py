@@ -17,12 +17,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from featherface.errors import DataError
+from featherface.errors import DataError, OptionError
 from featherface.inference.detector import FaceDetector
+from featherface.inference.loading import open_backend
 from featherface.structures import Detections
 from featherface.tracking.packaging import FACE_COLUMNS, IMAGE_COLUMN, INPUT
 from featherface.tracking.scoring_guard import guard_scoring_server, is_scoring_server, return_large_blocks
 from featherface.tracking.served_images import list_images, read_served_image
+from featherface.tracking.served_params import read_params
 
 
 class ServedDetector(PythonModel):
@@ -34,7 +36,7 @@ class ServedDetector(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the ONNX file that lies in the model."""
-        self._detector = FaceDetector(model=context.artifacts["onnx"])
+        self._backend = open_backend(context.artifacts["onnx"])
         # The server answers in more threads than there are cores. Decoded images are what takes memory, and
         # the network is no faster when it is asked oftener.
         self._turns = threading.Semaphore(os.cpu_count() or 1)
@@ -49,21 +51,25 @@ class ServedDetector(PythonModel):
             context: not used after loading.
             model_input: a mapping; `images` is an array of texts (image files in base64, data URLs too), of
                 bytes (image files), or of pixels: (B, H, W, 3) RGB from 0 to 255. Sizes may differ.
-            params: none exist.
+            params: as of `ServedParams`; they hold for this request. MLflow drops the names that it does not
+                know before they come here, the scoring server refuses them (`scoring_guard`).
 
         Returns:
             One row a face, best first within an image: `image` (its place in the batch), the box in pixels,
             the score, the landmarks in pixels. An image without a face has no row.
 
         Raises:
-            MlflowException: something that is no image; the server answers with 400.
+            MlflowException: something that is no image, or an option outside its range; the server answers
+                with 400.
         """
         try:
+            # One for each request, on the network of all: another thread's options are never touched.
+            detector = FaceDetector(self._backend, **read_params(params)._asdict())
             found = [
-                self._detect(item, f"{INPUT}[{place}]")
+                self._detect(detector, item, f"{INPUT}[{place}]")
                 for place, item in enumerate(list_images(model_input[INPUT]))
             ]
-        except DataError as error:
+        except (DataError, OptionError) as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
         numbers = [
             np.concatenate(
@@ -78,9 +84,9 @@ class ServedDetector(PythonModel):
         table.insert(0, IMAGE_COLUMN, np.repeat(np.arange(len(found), dtype=np.int32), counts))
         return table
 
-    def _detect(self, item: object, name: str) -> Detections:
+    def _detect(self, detector: FaceDetector, item: object, name: str) -> Detections:
         with self._turns:
-            return self._detector.detect(read_served_image(item, name))
+            return detector.detect(read_served_image(item, name))
 
 
 mlflow.models.set_model(ServedDetector())

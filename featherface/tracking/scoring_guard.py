@@ -21,7 +21,8 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from featherface.errors import DataError
+from featherface.errors import DataError, OptionError
+from featherface.tracking.served_params import PARAMS, ServedParams, read_params
 
 Invocations = Callable[[bytes, str | None, Any, Any], Any]
 """MLflow's `invocations(data, content_type, model, input_schema)`."""
@@ -84,6 +85,8 @@ def guarded(invocations: Invocations, make_response: Callable[..., Any]) -> Invo
     def answer(data: bytes, content_type: str | None, model: Any, input_schema: Any) -> Any:
         try:
             content, content_type = _read_request(data, content_type)
+            if isinstance(content, dict):  # tables in Parquet have no place for them
+                _check_params(content, takes_params=model.metadata.get_params_schema() is not None)
             return invocations(content, content_type, model, input_schema)
         except RequestError as error:
             status, reason = error.status, str(error)
@@ -99,16 +102,22 @@ def guarded(invocations: Invocations, make_response: Callable[..., Any]) -> Invo
 
 
 def _read_request(data: bytes, content_type: str | None) -> tuple[Any, str]:
-    """The body as MLflow takes it, JSON parsed, and its type."""
+    """The body as MLflow takes it, JSON parsed, and its type, without parameters."""
     media_type = (content_type or "").partition(";")[0].strip().lower()
     if content_type is None or media_type not in (_JSON, _PARQUET):
         got = "none" if content_type is None else reprlib.repr(content_type)
         raise RequestError(
             f"the Content-Type {_JSON} is needed, got {got}", HTTPStatus.UNSUPPORTED_MEDIA_TYPE
         )
-    content_type = content_type.replace(content_type.partition(";")[0], media_type, 1)
+    parameters = content_type.partition(";")[2].strip()
+    if not _is_utf_8(parameters):
+        raise RequestError(
+            f"the Content-Type {media_type} may say charset=utf-8 and nothing else, got "
+            f"{reprlib.repr(parameters)}",
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        )
     if media_type == _PARQUET:
-        return data, content_type
+        return data, media_type
     if not data:
         raise RequestError(f"the body is empty; send {_EXAMPLE}")
     try:
@@ -122,7 +131,32 @@ def _read_request(data: bytes, content_type: str | None) -> tuple[Any, str]:
             f"exactly one of {', '.join(_FORMATS)} is needed, got the keys "
             f"{reprlib.repr(list(content))}; send {_EXAMPLE}"
         )
-    return content, content_type
+    return content, media_type
+
+
+def _is_utf_8(parameters: str) -> bool:
+    """Whether what follows a media type says nothing but UTF-8, or nothing at all.
+
+    MLflow answers other words in plain text, and does not know quotes.
+    """
+    for pair in filter(None, map(str.strip, parameters.split(";"))):
+        name, _, value = pair.partition("=")
+        if name.strip().lower() != "charset" or value.strip().strip('"').lower() not in ("utf-8", "utf8"):
+            return False
+    return True
+
+
+def _check_params(content: dict[str, Any], *, takes_params: bool) -> None:
+    """Refuse options that MLflow would pass over with a line in the log, and those that are wrong."""
+    for name in ServedParams._fields:
+        if name in content:
+            raise RequestError(f'{name} belongs into {PARAMS}: {{"{PARAMS}": {{"{name}": ...}}}}')
+    if content.get(PARAMS) and not takes_params:
+        raise RequestError(f"this model takes no {PARAMS}: it was registered before there were any")
+    try:
+        read_params(content.get(PARAMS))
+    except OptionError as error:
+        raise RequestError(_one_line(str(error))) from error
 
 
 def _judge(error: MlflowException) -> tuple[HTTPStatus, str]:
@@ -133,7 +167,7 @@ def _judge(error: MlflowException) -> tuple[HTTPStatus, str]:
         _logger.error("A request failed:\n%s", error.json_kwargs.get("stack_trace", reason))
         return HTTPStatus.INTERNAL_SERVER_ERROR, "the detector failed; the log of the server says why"
     status = HTTPStatus(error.get_http_status_code())  # type: ignore[no-untyped-call]  # MLflow's
-    if isinstance(error.__cause__, DataError):  # the model's own words, which say what to do
+    if isinstance(error.__cause__, DataError | OptionError):  # the model's own words, which say what to do
         return status, reason
     if error.error_class == "SCHEMA_ENFORCEMENT_FAILED":
         is_worded = isinstance(error.__context__, MlflowException)

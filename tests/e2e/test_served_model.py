@@ -202,6 +202,30 @@ def test_every_format_of_mlflow_carries_images(server: Server, portrait: np.ndar
         np.testing.assert_array_equal(as_table(answer), expected)
 
 
+def test_options_of_a_request_are_its_own_among_others(server: Server, portrait: np.ndarray) -> None:
+    pair = [text(encode(np.tile(portrait, (1, 2, 1))))]
+    expected = [
+        (None, 200, 2),
+        ({"max_faces": 1}, 200, 1),
+        ({"score_threshold": 1}, 200, 0),
+        ({"score_threshold": 0.01, "max_faces": 4}, 200, 4),
+        ({"score_threshold": 1.5}, 400, "score_threshold must be a number from 0 to 1, got 1.5"),
+        ({"threshold": 0.1}, 400, "params has no 'threshold'; it can have score_threshold and max_faces"),
+    ]
+
+    def ask(number: int) -> httpx.Response:
+        request = {"inputs": {"images": pair}, "params": expected[number % len(expected)][0]}
+        return server.post(json.dumps(request).encode())
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(ask, range(60)))
+    for number, answer in enumerate(answers):
+        _, status, outcome = expected[number % len(expected)]
+        assert answer.status_code == status, answer.text
+        said = answer.json()
+        assert (len(said["predictions"]) if status == 200 else said["message"]) == outcome
+
+
 def test_no_face_and_no_image_are_empty_answers(server: Server) -> None:
     assert server.ask([text(encode(np.zeros((64, 64, 3), np.uint8)))]).json() == {"predictions": []}
     assert server.ask([]).json() == {"predictions": []}
@@ -241,6 +265,7 @@ def test_mistakes_are_refused_in_a_line_without_paths(
         (b'{"inputs": ' + b"[" * 600 + b"]" * 600 + b"}", json_type, 400, ""),
         (jpeg, "image/jpeg", 415, "the Content-Type application/json is needed, got 'image/jpeg'"),
         (b"images\nabc", "text/csv", 415, "the Content-Type application/json is needed, got 'text/csv'"),
+        (whole, f"{json_type}; charset=latin1", 415, f"the Content-Type {json_type} may say charset"),
         (whole, None, 415, "the Content-Type application/json is needed, got none"),
         (b"nonsense", "application/vnd.apache.parquet", 400, "Failed to parse input"),
     ]

@@ -64,13 +64,32 @@ def webp_that_says(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
-def tiff_that_says(width: int, height: int, *, tile_wh: tuple[int, int] | None = None) -> bytes:
+def big_tiff(tags: list[tuple[int, int, int, int]], after: bytes = b"") -> bytes:
+    """A BigTIFF of tags (number, type, count, value), and what follows them, from 32 + 20 a tag on."""
+    entries = b"".join(struct.pack("<HHQQ", *tag) for tag in tags)
+    return b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, len(tags)) + entries + bytes(8) + after
+
+
+def rgb_big_tiff(image: Image.Image, *, is_packed: bool = True, pixels_at: int = 32 + 20 * 9) -> bytes:
+    """RGB pixels in one strip, deflated as programs for maps and slides do it."""
+    strip = zlib.compress(image.tobytes()) if is_packed else image.tobytes()
+    depths, packing = 8 | 8 << 16 | 8 << 32, 8 if is_packed else 1
+    tags = [(256, 4, 1, image.width), (257, 4, 1, image.height), (258, 3, 3, depths), (259, 3, 1, packing)]
+    tags += [(262, 3, 1, 2), (273, 16, 1, pixels_at), (277, 3, 1, 3), (278, 4, 1, image.height)]
+    return big_tiff([*tags, (279, 16, 1, len(strip))], strip)
+
+
+def tiff_that_says(
+    width: int, height: int, *, tile_wh: tuple[int, int] | None = None, is_big: bool = False
+) -> bytes:
     """A TIFF whose pixels, in one strip or tile, are its own first bytes."""
     tags = [(256, width), (257, height), (258, 8), (259, 8), (262, 1), (277, 1)]
     if tile_wh is None:
         tags += [(273, 8), (278, height), (279, 10)]
     else:
         tags += [(322, tile_wh[0]), (323, tile_wh[1]), (324, 8), (325, 100)]
+    if is_big:
+        return big_tiff([(tag, 4, 1, value) for tag, value in tags])
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
 
@@ -89,6 +108,12 @@ def bombs() -> dict[str, tuple[bytes, str]]:
         "canvas.webp": (webp_that_says(2**24, 255), "has too many pixels"),
         "strip.tif": (tiff_that_says(50_000, 50_000), "has 50000x50000 pixels"),
         "tile.tif": (tiff_that_says(10, 10, tile_wh=(40_000, 40_000)), "tiles of 40000x40000 pixels"),
+        "big-strip.tif": (tiff_that_says(50_000, 50_000, is_big=True), "has 50000x50000 pixels"),
+        "big-tile.tif": (
+            tiff_that_says(10, 10, tile_wh=(40_000, 40_000), is_big=True),
+            "tiles of 40000x40000 pixels",
+        ),
+        "tags.tif": (b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, 70_000), "is a broken image (70000 tags)"),
         "upside-down.bmp": (bytes(bmp), "has 60000x60000 pixels"),
     }
 
@@ -115,4 +140,7 @@ def broken(photograph: Image.Image) -> dict[str, tuple[bytes, str]]:
         "film.webp": (b"RIFF\x40\0\0\0AVI LIST", r"a film: name it \.mp4"),
         "nan.tif": (floats, "has floating-point pixels"),
         "deep.tif": (deep, "has grey values beyond 16 bits"),
+        "big-nan.tif": (big_tiff([(256, 4, 1, 1), (339, 3, 3, 0x300030003)]), "has floating-point pixels"),
+        "far.tif": (rgb_big_tiff(photograph, is_packed=False, pixels_at=2**63), "is a broken image"),
+        "big-endian.tif": (b"MM\0+" + bytes(20), "a BigTIFF of big-endian numbers: save it as TIFF or PNG"),
     }

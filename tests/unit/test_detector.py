@@ -307,6 +307,7 @@ def test_files_that_are_no_images_are_refused(detector: FaceDetector, tmp_path: 
     ("options", "message"),
     [
         ({"score_threshold": 1.5}, "score_threshold must be a number from 0 to 1, got 1.5"),
+        ({"score_threshold": True}, "score_threshold must be a number from 0 to 1, got True"),
         ({"score_threshold": float("nan")}, "got nan"),
         ({"iou_threshold": -0.1}, "iou_threshold must be"),
         ({"iou_threshold": "high"}, "got 'high'"),

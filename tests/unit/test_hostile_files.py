@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hostile_files import black_png, bombs, broken, encode, jpeg_that_says, png_chunk
+from hostile_files import black_png, bombs, broken, encode, jpeg_that_says, png_chunk, rgb_big_tiff
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -145,7 +145,7 @@ def test_random_damage_gives_pixels_or_our_error(photograph: Image.Image) -> Non
     encoded = [encode(image, name, exif=exif) for name in ("JPEG", "PNG", "WEBP", "TIFF")]
     encoded += [encode(image, name, save_all=True, append_images=[image]) for name in ("GIF", "WEBP", "PNG")]
     encoded += [encode(image, "TIFF", compression=name) for name in ("tiff_lzw", "tiff_adobe_deflate")]
-    encoded += [encode(image.quantize(16), "PNG", transparency=3), encode(image, "BMP")]
+    encoded += [encode(image.quantize(16), "PNG", transparency=3), encode(image, "BMP"), rgb_big_tiff(image)]
     encoded += [encode(image.convert("CMYK"), "JPEG"), encode(image, "JPEG", progressive=True)]
     rng = random.Random(0)
     num_read = num_refused = 0
@@ -217,6 +217,8 @@ ACCEPTED: dict[str, Callable[[Image.Image], bytes]] = {
     "bad-exif.png": lambda image: encode(image, "PNG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"),
     "bad-icc.jpg": lambda image: encode(image, "JPEG", icc_profile=b"nonsense" * 50),
     "bad-icc.png": lambda image: encode(image, "PNG", icc_profile=b"nonsense" * 50),
+    "big.tif": lambda image: rgb_big_tiff(image, is_packed=False),
+    "packed-big.tif": rgb_big_tiff,
     "pages.tif": lambda image: animated(image, "TIFF"),
     "phone-appends.jpg": lambda image: encode(image, "JPEG") + b"\0\0\0\x18ftypmp42" + b"\xff\xda" * 500,
 }

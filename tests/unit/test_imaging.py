@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hostile_files import big_tiff
 from PIL import Image, ImageOps
 
 from featherface.errors import DataError, ImageDecodeError
@@ -153,6 +154,18 @@ def test_what_a_tiff_says_of_its_numbers_is_read_in_both_orders(order: str, coun
     assert has_float_samples(tiff(3))
     assert not has_float_samples(tiff(1))
     assert not any(has_float_samples(tiff(3)[:end]) for end in range(32)), "cut within the tag"
+
+
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_what_a_big_tiff_says_of_its_numbers_is_read(count: int) -> None:
+    def tiff(kind: int) -> bytes:
+        kinds = struct.pack(f"<{count}H", *[kind] * count)
+        value = int.from_bytes(kinds, "little") if count <= 4 else 32 + 20 * 2
+        return big_tiff([(256, 4, 1, 3), (339, 3, count, value)], kinds * (count > 4))
+
+    assert has_float_samples(tiff(3))
+    assert not has_float_samples(tiff(1))
+    assert not any(has_float_samples(tiff(3)[:end]) for end in range(56)), "cut within the tag"
 
 
 def test_a_pillow_image_of_floating_point_pixels_is_refused() -> None:

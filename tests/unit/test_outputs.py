@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageCms
 
 from featherface import FaceDetector
 from featherface.errors import DataError, OptionError
-from featherface.imaging import write_image
+from featherface.imaging import read_image, write_image
 from featherface.inference.backends import NetworkOutputs
 from featherface.inference.batch import detect_files
 from featherface.inference.model_info import ModelInfo
@@ -128,6 +131,63 @@ def test_a_picture_with_the_name_of_a_film_is_written_as_a_picture(
     assert [len(faces) for faces in results.values()] == [1, 1]
     assert (written("s"), written("b")) == (["p.jpg", "q.png"], ["p.jpg", "q.png"])
     assert written("c") == ["p-1.jpg", "q-1.png"]
+
+
+RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+GREY_PROFILE = RGB_PROFILE[:16] + b"GRAY" + RGB_PROFILE[20:]
+
+
+def profile_of(path: Path) -> bytes | None:
+    with Image.open(path) as image:
+        return image.info.get("icc_profile")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("profile", [RGB_PROFILE, None])
+def test_copies_keep_the_color_profile_of_their_source(
+    detector: FaceDetector, folder: Path, suffix: str, profile: bytes | None
+) -> None:
+    Image.new("RGB", (64, 64), (200, 120, 40)).save(f"a{suffix}", icc_profile=profile)
+    outputs = Outputs(marked=Path("marked"), crops=Path("crops"), blurred=Path("blurred"))
+    ((_, faces),) = detect_files(detector, [Path(f"a{suffix}")], outputs=outputs)
+    copies = [path for kind in ("marked", "crops", "blurred") for path in Path(kind).iterdir()]
+    assert [profile_of(path) for path in copies] == [profile] * 3
+    for path, pixels in zip(copies, (faces.plot(), *faces.crop(), faces.blur()), strict=True):
+        assert np.abs(read_image(path).astype(int) - pixels).mean() < 5
+
+
+@pytest.mark.parametrize(
+    ("mode", "profile"),
+    [
+        ("CMYK", RGB_PROFILE[:16] + b"CMYK" + RGB_PROFILE[20:]),
+        ("L", GREY_PROFILE),
+        ("L", RGB_PROFILE),
+        ("RGB", GREY_PROFILE),
+        ("RGB", b"nonsense" * 50),
+        ("RGB", RGB_PROFILE + bytes(2**20)),
+    ],
+)
+def test_a_profile_of_other_pixels_is_not_handed_on(
+    detector: FaceDetector, folder: Path, mode: str, profile: bytes
+) -> None:
+    Image.new(mode, (64, 64)).save("a.jpg", icc_profile=profile)
+    assert profile_of(Path("a.jpg")) == profile
+    list(detect_files(detector, [Path("a.jpg")], outputs=Outputs(marked=Path("out"))))
+    assert profile_of(Path("out/a.jpg")) is None
+
+
+def test_every_source_but_pixels_has_a_profile(detector: FaceDetector, folder: Path) -> None:
+    image = Image.new("RGB", (64, 64))
+    image.save("a.png", icc_profile=RGB_PROFILE)
+    data = Path("a.png").read_bytes()
+    for source in ("a.png", Path("a.png"), data, Image.open(BytesIO(data))):
+        assert detector(source).icc_profile == RGB_PROFILE
+    assert detector(np.asarray(image)).icc_profile is None
+    faces = detector("a.png")
+    Path("a.png").unlink()
+    assert faces.icc_profile is None
+    os.mkfifo("a.png")
+    assert faces.icc_profile is None
 
 
 def test_what_cannot_be_written_of_one_file_stops_no_other(detector: FaceDetector, folder: Path) -> None:

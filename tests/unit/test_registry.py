@@ -16,6 +16,8 @@ import numpy as np
 import onnx
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
 from onnx import TensorProto, helper
 from tiers import slow
 
@@ -217,6 +219,28 @@ def test_the_model_has_a_signature_for_any_image_size_and_answers_json(
     example = (tmp_path / "model" / "serving_input_example.json").read_text()
     response = invocations(example, "application/json", model, model.metadata.get_input_schema())
     assert response.status == 200, response.response
+
+
+def test_a_served_model_takes_options_for_one_request(onnx_path: Path, tmp_path: Path) -> None:
+    save_pyfunc(onnx_path, tmp_path / "model")
+    model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    bright = {"images": np.full((1, 40, 64, 3), 255, np.uint8)}
+    (score,) = model.predict(bright)["score"]
+    assert len(model.predict(bright, params={"score_threshold": float(score)})) == 0
+    assert len(model.predict(bright, params={"score_threshold": 0.0, "max_faces": 3})) == 3
+    assert len(model.predict(bright)) == 1, "the next request has the defaults again"
+    with pytest.raises(MlflowException, match=r"^score_threshold must be a number from 0 to 1, got 2"):
+        model.predict(bright, params={"score_threshold": 2})
+
+
+def test_a_model_that_was_saved_without_params_still_answers(onnx_path: Path, tmp_path: Path) -> None:
+    save_pyfunc(onnx_path, tmp_path / "model")
+    description = Model.load(str(tmp_path / "model"))
+    description.signature = ModelSignature(description.signature.inputs, description.signature.outputs)
+    description.save(str(tmp_path / "model" / "MLmodel"))
+    model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    assert model.metadata.get_params_schema() is None
+    assert len(model.predict({"images": np.full((1, 40, 64, 3), 255, np.uint8)})) == 1
 
 
 def test_what_is_not_there_is_not_registered(

@@ -12,12 +12,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ParamSchema, Schema, TensorSpec
 
-from featherface.errors import DataError
+from featherface.errors import DataError, OptionError
+from featherface.inference.detector import FaceDetector
 from featherface.tracking import scoring_guard, served_images
+from featherface.tracking.packaging import signature
 from featherface.tracking.scoring_guard import guard_scoring_server, guarded, is_scoring_server
 from featherface.tracking.served_images import list_images, read_served_image
+from featherface.tracking.served_params import ServedParams, read_params
 
 with warnings.catch_warnings():
     # Importing MLflow's model flavors warns about type hints of its own code.
@@ -26,6 +29,7 @@ with warnings.catch_warnings():
     from mlflow.pyfunc import scoring_server
 
 SCHEMA = Schema([TensorSpec(np.dtype("object"), (-1,), "images")])
+PARAMS = signature().params
 PIXELS = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 PNG = cv2.imencode(".png", PIXELS[:, :, ::-1])[1].tobytes()
 TEXT = base64.b64encode(PNG).decode()
@@ -115,19 +119,25 @@ class Model:
     """A loaded model as MLflow's scoring server knows it: answers with what it was given, or fails."""
 
     class Metadata:
-        def get_params_schema(self) -> None:
-            return None
+        def __init__(self, params_schema: ParamSchema | None) -> None:
+            self._params_schema = params_schema
+
+        def get_params_schema(self) -> ParamSchema | None:
+            return self._params_schema
 
         def _is_signature_from_type_hint(self) -> bool:
             return False
 
-    metadata = Metadata()
-
-    def __init__(self, failure: Exception | None = None) -> None:
+    def __init__(
+        self, failure: Exception | None = None, *, params_schema: ParamSchema | None = PARAMS
+    ) -> None:
         self._failure = failure
+        self.metadata = self.Metadata(params_schema)
+        self.params: Any = None
 
     def predict(self, data: Any, params: Any = None) -> list[str]:
-        checked, _ = pyfunc._validate_prediction_input(data, params, SCHEMA, None)
+        params_schema = self.metadata.get_params_schema()
+        checked, self.params = pyfunc._validate_prediction_input(data, params, SCHEMA, params_schema)
         if self._failure is not None:
             raise self._failure
         return list(checked["images"])
@@ -147,7 +157,14 @@ def ask() -> Callable[..., tuple[int, Any]]:
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON"]
+    "content_type",
+    [
+        "application/json",
+        "application/json; charset=utf-8",
+        'application/json;Charset="UTF-8" ;',
+        "application/json; charset=utf8",
+        "Application/JSON",
+    ],
 )
 @pytest.mark.parametrize(
     "body", [{"inputs": {"images": ["a", "b"]}}, {"inputs": ["a", "b"]}, {"instances": ["a", "b"]}]
@@ -162,6 +179,12 @@ def test_what_is_right_passes_the_guard(ask: Any, body: Any, content_type: str) 
         (b"{}", None, 415, "the Content-Type application/json is needed, got none"),
         (b"{}", "image/jpeg", 415, "the Content-Type application/json is needed, got 'image/jpeg'"),
         (b"images\nx", "text/csv", 415, "the Content-Type application/json is needed, got 'text/csv'"),
+        ({"inputs": ["a"]}, "application/json; charset=latin1", 415,
+         "the Content-Type application/json may say charset=utf-8 and nothing else, got 'charset=latin1'"),
+        ({"inputs": ["a"]}, "application/json; version=2", 415,
+         "the Content-Type application/json may say charset=utf-8 and nothing else, got 'version=2'"),
+        (b"x", 'application/vnd.apache.parquet; charset="', 415,
+         "the Content-Type application/vnd.apache.parquet may say charset=utf-8"),
         (b"", "application/json", 400, "the body is empty; send {"),
         (b"{\xff", "application/json", 400, "the body is not JSON ('utf-8' codec"),
         (b'{"inputs":' + b"9" * 5000 + b"}", "application/json", 400, "the body is not JSON (Exceeds"),
@@ -183,6 +206,72 @@ def test_a_mistake_is_answered_in_a_line(
     assert content["message"].startswith(message)
     assert len(content["message"]) < 500
     assert "\n" not in content["message"]
+
+
+def test_params_are_the_detectors_options_with_its_defaults() -> None:
+    defaults = FaceDetector.__init__.__kwdefaults__
+    assert read_params(None) == read_params({}) == ServedParams()
+    assert ServedParams()._asdict() == {name: defaults[name] for name in ServedParams._fields}
+    assert PARAMS is not None
+    assert {param.name: param.default for param in PARAMS} == ServedParams()._asdict()
+    assert read_params({"max_faces": 3}) == ServedParams(max_faces=3)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({}, {"score_threshold": 0.5, "max_faces": 750}),
+        (None, {"score_threshold": 0.5, "max_faces": 750}),
+        ({"score_threshold": 0.1}, {"score_threshold": 0.1, "max_faces": 750}),
+        ({"score_threshold": 1, "max_faces": 2}, {"score_threshold": 1.0, "max_faces": 2}),
+    ],
+)
+def test_params_reach_the_model(ask: Any, given: Any, taken: dict[str, Any]) -> None:
+    model = Model()
+    assert ask({"inputs": ["a"], "params": given}, model=model) == (200, {"predictions": ["a"]})
+    assert model.params == taken
+
+
+WRONG_PARAMS = [
+    ({"score_threshold": 1.5}, "score_threshold must be a number from 0 to 1, got 1.5"),
+    ({"score_threshold": "0.1"}, "score_threshold must be a number from 0 to 1, got '0.1'"),
+    ({"score_threshold": None}, "score_threshold must be a number from 0 to 1, got None"),
+    ({"score_threshold": True}, "score_threshold must be a number from 0 to 1, got True"),
+    ({"score_threshold": float("nan")}, "score_threshold must be a number from 0 to 1, got nan"),
+    ({"max_faces": 0}, "max_faces must be a whole number from 1 to 1000000, got 0"),
+    ({"max_faces": 2.0}, "max_faces must be a whole number from 1 to 1000000, got 2.0"),
+    ({"max_faces": 10**30}, "max_faces must be a whole number from 1 to 1000000, got 1000"),
+    ({"max_faces": "x" * 100_000}, "max_faces must be a whole number from 1 to 1000000, got 'xxx"),
+    ({"threshold": 0.1}, "params has no 'threshold'; it can have score_threshold and max_faces"),
+    ({"x" * 100_000: 0.1, "max_faces": 2}, "params has no 'xxx"),
+    ([0.1], "params must be an object of score_threshold and max_faces, got [0.1]"),
+    (0, "params must be an object of score_threshold and max_faces, got 0"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG_PARAMS)
+def test_wrong_params_are_refused_not_passed_over(ask: Any, given: Any, message: str) -> None:
+    status, content = ask({"inputs": ["a"], "params": given})
+    assert (status, content["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert content["message"].startswith(message)
+    assert len(content["message"]) < 500
+    with pytest.raises(OptionError) as caught:
+        read_params(given)
+    assert str(caught.value).startswith(message)
+
+
+def test_params_beside_their_place_are_refused(ask: Any) -> None:
+    status, content = ask({"inputs": ["a"], "score_threshold": 0.1})
+    assert status == 400
+    assert content["message"] == 'score_threshold belongs into params: {"params": {"score_threshold": ...}}'
+
+
+def test_a_model_of_before_params_serves_and_refuses_them(ask: Any) -> None:
+    old = Model(params_schema=None)
+    assert ask({"inputs": ["a"], "params": {}}, model=old) == (200, {"predictions": ["a"]})
+    status, content = ask({"inputs": ["a"], "params": {"score_threshold": 0.1}}, model=old)
+    assert status == 400
+    assert content["message"] == "this model takes no params: it was registered before there were any"
 
 
 def test_a_body_that_is_refused_is_not_sent_back(ask: Any) -> None:

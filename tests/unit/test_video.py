@@ -268,6 +268,17 @@ def test_a_film_for_which_there_is_no_room_is_none_and_an_older_one_stays(
     assert (tmp_path / "film.mp4").read_bytes() == b"the older one"
 
 
+def test_a_film_of_odd_sides_loses_its_last_column_and_row(tmp_path: Path) -> None:
+    frame = np.zeros((63, 97, 3), dtype=np.uint8)
+    frame[:, 48:] = 255
+    writer = FilmWriter(tmp_path / "film.mp4", 10)
+    writer.write(frame)
+    writer.close()
+    (written,) = read_frames(tmp_path / "film.mp4")
+    assert written.shape == (62, 96, 3)
+    assert np.abs(written.astype(int) - frame[:62, :96]).mean() < 3, "cut, not scaled"
+
+
 def test_a_film_that_cannot_have_its_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").mkdir()
     writer = FilmWriter(tmp_path / "film.mp4", 10)
