@@ -34,7 +34,7 @@ STRIDE_MULTIPLE = 32
 """Sides of the network input are multiples of the coarsest stride."""
 MAX_FILE_BYTES = 1_000_000_000
 """Larger files are refused before they are read: so much holds `MAX_PIXELS` without any compression."""
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Names that `read_image` is worth trying on, lower case; what a file is, is told by its content."""
 
 _ENCODERS = (".jpg", ".jpeg", ".webp", ".png")

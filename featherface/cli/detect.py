@@ -18,6 +18,7 @@ from featherface.errors import DataError, OptionError
 from featherface.stopping import stopped_in_order
 
 if TYPE_CHECKING:
+    from featherface.inference.folders import LeftOut
     from featherface.inference.results import Faces
 
 _EXAMPLES = """\b
@@ -82,7 +83,8 @@ def detect(
     # FFmpeg, inside OpenCV, would tell of broken films on its own, beside our line; it reads this once.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     outputs = Outputs(marked=save, crops=crops, blurred=blurred)
-    paths = expand_sources(source)
+    left_out: list[LeftOut] = []
+    paths = expand_sources(source, tell_left_out=left_out.append)
     if csv_file is not None:
         _refuse_table(csv_file, paths)
     detector = FaceDetector(
@@ -118,9 +120,10 @@ def detect(
             {"marked": save, "cut out": crops if num_faces else None, "blurred": blurred}
             | ({} if prints_table else {"listed": csv_file})
         )
-    for failure in failures:
-        typer.echo(f"featherface: {printable(failure)}", err=True)
-    return 0 if not failures else 1 if num_found else 2
+    for line in (*failures, *map(str, left_out)):
+        typer.echo(f"featherface: {printable(line)}", err=True)
+    is_whole = not failures and not any(each.foreign for each in left_out)
+    return 0 if is_whole else 1 if num_found else 2
 
 
 def _say_where(outputs: dict[str, Path | None]) -> None:
@@ -137,8 +140,8 @@ def _refuse_to_print_several(*what: bool) -> None:
 def _refuse_table(path: Path, sources: Sequence[Path]) -> None:
     # A shell makes `--csv one.jpg two.jpg` of `--csv *.jpg`.
     from featherface.imaging import IMAGE_SUFFIXES
+    from featherface.inference.folders import FILM_SUFFIXES
     from featherface.inference.outputs import file_id
-    from featherface.inference.video import FILM_SUFFIXES
 
     if path.suffix.lower() in (*IMAGE_SUFFIXES, *FILM_SUFFIXES):
         raise OptionError(

@@ -13,14 +13,19 @@ from tqdm import tqdm
 from featherface.errors import DataError, OptionError
 from featherface.headers import image_plugin
 from featherface.inference.detector import FaceDetector
+from featherface.inference.folders import FILM_SUFFIXES, LeftOut, TellLeftOut, left_out_of, log_left_out
 from featherface.inference.outputs import FileId, FilmCopies, Outputs, error_of_one_file, file_id
 from featherface.inference.results import Faces
 from featherface.inference.sources import files_named_by
-from featherface.inference.video import FILM_SUFFIXES, frames_per_second
+from featherface.inference.video import frames_per_second
 
 _BAR_FROM_FILES = 5
 _SIGNATURE_BYTES = 16
-_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+# What we cannot encode becomes a PNG (a .gif).
+_COPY_SUFFIXES = {
+    **{suffix: suffix for suffix in (".jpg", ".jpeg", ".png", ".webp")},
+    **dict.fromkeys((".jpe", ".jfif"), ".jpg"),
+}
 
 
 def parse_image_size(text: str) -> int | Literal["original"]:
@@ -36,19 +41,28 @@ def parse_image_size(text: str) -> int | Literal["original"]:
     return int(text)
 
 
-def expand_sources(sources: Iterable[str]) -> list[Path]:
+def expand_sources(sources: Iterable[str], *, tell_left_out: TellLeftOut = log_left_out) -> list[Path]:
     """The files that files, folders (their images) and globs name, in order, each once.
+
+    Args:
+        sources: as given.
+        tell_left_out: called once a folder if it holds pictures or films that nothing of `sources` names.
 
     Raises:
         DataError: one of them names nothing.
     """
     found: dict[Path, None] = {}
+    left_out: list[LeftOut] = []
     for source in sources:
-        files = files_named_by(source)
+        files = files_named_by(source, tell_left_out=left_out.append)
         if files is None:
             _check_exists(Path(source))
             files = [Path(source)]
         found |= dict.fromkeys(files)
+    for each in dict.fromkeys(left_out):
+        still = (name for name in (*each.films, *each.foreign) if Path(each.folder, name) not in found)
+        if (left := left_out_of(each.folder, still)) is not None:
+            tell_left_out(left)
     return list(found)
 
 
@@ -182,9 +196,7 @@ def _plan(paths: Sequence[Path], *, cuts_out: bool) -> list[_Job]:
 
 
 def _free_name(path: Path, taken: Set[str], *, is_film: bool) -> str:
-    # What we cannot encode becomes a PNG (a .gif) or an MP4 (a .mov).
-    given = path.suffix.lower()
-    suffix = ".mp4" if is_film else given if given in _PICTURE_SUFFIXES else ".png"
+    suffix = ".mp4" if is_film else _COPY_SUFFIXES.get(path.suffix.lower(), ".png")
     name, number = f"{path.stem}{suffix}", 1
     while name in taken:
         number += 1

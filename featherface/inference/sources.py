@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from featherface.errors import DataError, ImageDecodeError
-from featherface.imaging import IMAGE_SUFFIXES, RgbImage, decode_image, read_image
+from featherface.imaging import RgbImage, decode_image, read_image
+from featherface.inference.folders import TellLeftOut, images_in_folder, log_left_out
 from featherface.jpeg_images import TellDamage, log_damage
 from featherface.pillow_images import rgb_of_pillow
 
@@ -142,10 +143,14 @@ def check_name(source: str | Path) -> None:
         raise DataError(f"{source}: addresses are not fetched; download it, then give the file or its bytes")
 
 
-def files_named_by(source: str | Path) -> list[Path] | None:
+def files_named_by(source: str | Path, *, tell_left_out: TellLeftOut = log_left_out) -> list[Path] | None:
     """The images of a folder, or the files that a glob matches, sorted; None for anything else.
 
     A file that a glob reaches on several ways, through a link to a folder above it say, comes once.
+
+    Args:
+        source: what was handed in.
+        tell_left_out: as of `images_in_folder`.
 
     Raises:
         DataError: nothing is there, or the folder cannot be looked into.
@@ -153,7 +158,7 @@ def files_named_by(source: str | Path) -> list[Path] | None:
     check_name(source)
     try:
         if Path(source).is_dir():
-            return images_in_folder(Path(source))
+            return images_in_folder(Path(source), tell_left_out=tell_left_out)
         is_glob = isinstance(source, str) and glob.has_magic(source) and not Path(source).exists()
     except (OSError, ValueError):  # whoever opens it says what is wrong
         return None
@@ -177,34 +182,6 @@ def _each_once(matches: Iterable[Path]) -> list[Path]:
     for path in sorted(matches, key=lambda match: (len(match.parts), match)):
         found.setdefault((resolved(path.parent), path.name), path)
     return sorted(found.values())
-
-
-def images_in_folder(folder: Path) -> list[Path]:
-    """Every image below a folder, sorted by path; hidden files and folders are passed over.
-
-    Names are what counts: links that lead nowhere, subfolders that cannot be looked into and the like are
-    listed, and refused by whoever reads them. Folders that are links are not entered.
-
-    Raises:
-        DataError: there is none, or the folder cannot be looked into.
-    """
-    found: list[Path] = []
-
-    def list_closed(error: OSError) -> None:
-        if Path(error.filename) == folder:
-            raise DataError(f"{folder}: cannot be looked into ({error.strerror})") from error
-        found.append(Path(error.filename))
-
-    for inside, subfolders, names in os.walk(folder, onerror=list_closed):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [
-            Path(inside, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-        ]
-    if not found:
-        raise DataError(f"{folder}: has no images in it (looked for {', '.join(IMAGE_SUFFIXES)})")
-    return sorted(found)
 
 
 def as_rgb(pixels: npt.NDArray[Any], *, bgr: bool = False) -> RgbImage:
