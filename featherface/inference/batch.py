@@ -81,7 +81,7 @@ class _Job:
 
     path: Path
     name: str
-    """Of its copies; no other job has it."""
+    """Of its copies; no other job has it. Empty where there are none."""
     is_film: bool
 
 
@@ -106,7 +106,12 @@ def detect_files(
         DataError: while it goes on: a folder cannot be written to, or the disk is full.
     """
     outputs = outputs or Outputs()
-    jobs = _plan(paths, cuts_out=outputs.crops is not None)
+    are_films = [path.suffix.lower() in FILM_SUFFIXES and not _is_picture(path) for path in paths]
+    if outputs == Outputs():
+        jobs = [_Job(path, "", is_film) for path, is_film in zip(paths, are_films, strict=True)]
+        return _detect_jobs(detector, jobs, outputs, frozenset(), every)
+    names = _names_of_copies(paths, are_films, cuts_out=outputs.crops is not None)
+    jobs = [_Job(*job) for job in zip(paths, names, are_films, strict=True)]
     sources = {found for path in paths if (found := file_id(path)) is not None}
     for folder in (outputs.marked, outputs.blurred):
         for target in (folder / job.name for job in jobs if folder is not None):
@@ -182,23 +187,28 @@ def _is_picture(path: Path) -> bool:
         return False
 
 
-def _plan(paths: Sequence[Path], *, cuts_out: bool) -> list[_Job]:
-    """The files with names for their copies, no two alike; if faces are cut out, theirs neither."""
-    are_films = [path.suffix.lower() in FILM_SUFFIXES and not _is_picture(path) for path in paths]
+def _names_of_copies(paths: Sequence[Path], are_films: Sequence[bool], *, cuts_out: bool) -> list[str]:
+    """Names for the copies of the files, no two alike; if faces are cut out, theirs neither."""
     names, taken = [""] * len(paths), set[str]()
+    # Where the search for a free name goes on: names are only ever taken, so what was taken before still is.
+    last_numbers: dict[tuple[str, str], int] = {}
     # Pictures first, in any order: faces of frame 3 of a.mp4 and of a picture a-3.jpg are both a-3-1.jpg.
     for index in sorted(range(len(paths)), key=are_films.__getitem__):
-        names[index] = _free_name(paths[index], taken, is_film=are_films[index])
-        taken.add(names[index])
+        stem = paths[index].stem
+        # A film becomes an MP4 (a .mov).
+        suffix = ".mp4" if are_films[index] else _COPY_SUFFIXES.get(paths[index].suffix.lower(), ".png")
+        number = last_numbers.get((stem, suffix), 1)
+        name = _numbered(stem, number, suffix)
+        while name in taken:
+            number += 1
+            name = _numbered(stem, number, suffix)
+        last_numbers[stem, suffix] = number
+        names[index] = name
+        taken.add(name)
         if cuts_out:
-            taken.add(re.sub(r"-[0-9]+\.jpg$", ".mp4", names[index]))
-    return [_Job(*job) for job in zip(paths, names, are_films, strict=True)]
+            taken.add(re.sub(r"-[0-9]+\.jpg$", ".mp4", name))
+    return names
 
 
-def _free_name(path: Path, taken: Set[str], *, is_film: bool) -> str:
-    suffix = ".mp4" if is_film else _COPY_SUFFIXES.get(path.suffix.lower(), ".png")
-    name, number = f"{path.stem}{suffix}", 1
-    while name in taken:
-        number += 1
-        name = f"{path.stem}-{number}{suffix}"
-    return name
+def _numbered(stem: str, number: int, suffix: str) -> str:
+    return f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}"
