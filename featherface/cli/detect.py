@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featherface.cli.options import MODEL, chosen_model
-from featherface.cli.printing import printable
+from featherface.cli.printing import above_bars, printable
 from featherface.cli.table import STANDARD_OUTPUT, FaceTable
 from featherface.errors import DataError, OptionError
 from featherface.stopping import stopped_in_order
@@ -106,13 +107,14 @@ def detect(
                 failures.append(str(result))
                 continue
             num_found, num_faces = num_found + 1, num_faces + len(result)
-            add_rows(name, result)
-            if as_json:
-                listed.append(result.to_dict() | {"image": name})
-            elif json_lines:
-                typer.echo(json.dumps(result.to_dict() | {"image": name}))
-            elif not prints_table:
-                typer.echo(f"{printable(name)}: {len(result)} face{'' if len(result) == 1 else 's'}")
+            with above_bars(sys.stdout):
+                add_rows(name, result)
+                if as_json:
+                    listed.append(result.to_dict() | {"image": name})
+                elif json_lines:
+                    typer.echo(json.dumps(result.to_dict() | {"image": name}))
+                elif not prints_table:
+                    typer.echo(f"{printable(name)}: {len(result)} face{'' if len(result) == 1 else 's'}")
     if as_json:
         typer.echo(json.dumps(listed))
     if num_found:

@@ -151,7 +151,8 @@ def _detect_film(
     except DataError as error:
         yield str(path), error
         return
-    frames = tqdm(detector.stream(path, every=every), desc=path.name, unit="frame", disable=None)
+    # leave: at its end the bar stays if it is the only one; below another it would be left upon that one.
+    frames = tqdm(detector.stream(path, every=every), desc=path.name, unit="frame", leave=None, disable=None)
     try:
         for number, faces in enumerate(_until_error(frames)):
             if isinstance(faces, DataError):
