@@ -20,6 +20,7 @@ from featherface.inference.sources import files_named_by
 from featherface.inference.video import frames_per_second
 
 _BAR_FROM_FILES = 5
+_MAX_DIGITS = 9
 _SIGNATURE_BYTES = 16
 # What we cannot encode becomes a PNG (a .gif).
 _COPY_SUFFIXES = {
@@ -32,12 +33,16 @@ def parse_image_size(text: str) -> int | Literal["original"]:
     """`original`, or a number of pixels.
 
     Raises:
-        OptionError: neither.
+        OptionError: neither, or a number beyond all pictures.
     """
     if text == "original":
         return "original"
     if not text.isdecimal():
         raise OptionError(f"image size: a number of pixels or 'original' is needed, got {text!r}")
+    if len(text) > _MAX_DIGITS:  # Python itself refuses to read thousands of them
+        raise OptionError(
+            f"image size: a number of pixels or 'original' is needed, got one of {len(text)} digits"
+        )
     return int(text)
 
 
