@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from featherface.inference.folders import LeftOut
     from featherface.inference.results import Faces
 
+_STANDARD_INPUT = "-"
 _EXAMPLES = """\b
 Examples:
   featherface detect photo.jpg --save out
   featherface detect photos/ --csv faces.csv
   featherface detect film.mp4 --every 5 --blurred out
   featherface detect crowd.jpg --image-size original
+  curl -s https://example.org/photo.jpg | featherface detect - --json
 """
 
 
@@ -37,7 +39,12 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def detect(
-    source: Annotated[list[str], typer.Argument(help="Pictures, films, folders of pictures, or globs.")],
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            help="Pictures, films, folders of pictures, or globs; - reads a picture from standard input."
+        ),
+    ],
     model: MODEL = None,
     *,
     score_threshold: Annotated[
@@ -75,6 +82,7 @@ def detect(
     ] = None,
 ) -> int:
     """Find the faces in pictures and films; a broken one is named at the end and stops no other (exit 1)."""
+    from featherface.cli.standard_input import read_standard_input
     from featherface.inference.batch import detect_files, expand_sources, parse_image_size
     from featherface.inference.detector import FaceDetector
     from featherface.inference.outputs import Outputs
@@ -85,9 +93,12 @@ def detect(
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     outputs = Outputs(marked=save, crops=crops, blurred=blurred)
     left_out: list[LeftOut] = []
-    paths = expand_sources(source, tell_left_out=left_out.append)
+    paths = expand_sources(
+        (each for each in source if each != _STANDARD_INPUT), tell_left_out=left_out.append
+    )
     if csv_file is not None:
         _refuse_table(csv_file, paths)
+    piped = [read_standard_input(_STANDARD_INPUT)] if _STANDARD_INPUT in source else []
     detector = FaceDetector(
         chosen_model(model),
         score_threshold=score_threshold,
@@ -100,7 +111,7 @@ def detect(
     )
     listed: list[dict[str, Any]] = []
     failures, num_found, num_faces = [], 0, 0
-    results = detect_files(detector, paths, outputs=outputs, every=every)
+    results = detect_files(detector, [*piped, *paths], outputs=outputs, every=every)
     with stopped_in_order(), _table(csv_file) as add_rows, closing(results):
         for name, result in results:
             if isinstance(result, DataError):

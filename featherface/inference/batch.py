@@ -16,12 +16,13 @@ from featherface.inference.detector import FaceDetector
 from featherface.inference.folders import FILM_SUFFIXES, LeftOut, TellLeftOut, left_out_of, log_left_out
 from featherface.inference.outputs import FileId, FilmCopies, Outputs, error_of_one_file, file_id
 from featherface.inference.results import Faces
-from featherface.inference.sources import files_named_by
+from featherface.inference.sources import ImageSource, files_named_by
 from featherface.inference.video import frames_per_second
 
 _BAR_FROM_FILES = 5
 _MAX_DIGITS = 9
 _SIGNATURE_BYTES = 16
+_STANDARD_INPUT, _STANDARD_STEM = Path("/dev/stdin"), "stdin"
 # What we cannot encode becomes a PNG (a .gif).
 _COPY_SUFFIXES = {
     **{suffix: suffix for suffix in (".jpg", ".jpeg", ".png", ".webp")},
@@ -82,16 +83,25 @@ def _check_exists(path: Path) -> None:
 
 @dataclass(frozen=True)
 class _Job:
-    """A file to look at."""
+    """A file or picture to look at."""
 
-    path: Path
-    name: str
-    """Of its copies; no other job has it. Empty where there are none."""
+    source: Path | ImageSource
+    copy_name: str
+    """No other job has it. Empty where there are no copies."""
     is_film: bool
+
+    @property
+    def name(self) -> str:
+        """In results."""
+        return str(self.source.name if isinstance(self.source, ImageSource) else self.source)
 
 
 def detect_files(
-    detector: FaceDetector, paths: Sequence[Path], *, outputs: Outputs | None = None, every: int = 1
+    detector: FaceDetector,
+    sources: Sequence[Path | ImageSource],
+    *,
+    outputs: Outputs | None = None,
+    every: int = 1,
 ) -> Generator[tuple[str, Faces | DataError]]:
     """Detect the faces of each picture, and of each frame of a film; a broken file is handed on as its error.
 
@@ -99,32 +109,34 @@ def detect_files(
 
     Args:
         detector: finds the faces.
-        paths: pictures and films.
+        sources: pictures and films; what is no path is the picture that came on standard input.
         outputs: pictures to write.
         every: only each so many-th frame of a film.
 
     Returns:
-        Names (`<path>`, of a frame `<path>#<its number>`) with results.
+        Names (`<path>`, or the name that a source has; of a frame `<path>#<its number>`) with results.
 
     Raises:
-        OptionError: before anything is looked at: a copy would replace one of `paths`.
+        OptionError: before anything is looked at: a copy would replace one of `sources`.
         DataError: while it goes on: a folder cannot be written to, or the disk is full.
     """
     outputs = outputs or Outputs()
-    are_films = [path.suffix.lower() in FILM_SUFFIXES and not _is_picture(path) for path in paths]
+    are_films = [_is_film(source) for source in sources]
     if outputs == Outputs():
-        jobs = [_Job(path, "", is_film) for path, is_film in zip(paths, are_films, strict=True)]
+        jobs = [_Job(source, "", is_film) for source, is_film in zip(sources, are_films, strict=True)]
         return _detect_jobs(detector, jobs, outputs, frozenset(), every)
-    names = _names_of_copies(paths, are_films, cuts_out=outputs.crops is not None)
-    jobs = [_Job(*job) for job in zip(paths, names, are_films, strict=True)]
-    sources = {found for path in paths if (found := file_id(path)) is not None}
+    names = _names_of_copies(sources, are_films, cuts_out=outputs.crops is not None)
+    jobs = [_Job(*job) for job in zip(sources, names, are_films, strict=True)]
+    # What standard input was sent from may be a file.
+    files = (source if isinstance(source, Path) else _STANDARD_INPUT for source in sources)
+    kept = {found for file in files if (found := file_id(file)) is not None}
     for folder in (outputs.marked, outputs.blurred):
-        for target in (folder / job.name for job in jobs if folder is not None):
-            if file_id(target) in sources:
+        for target in (folder / job.copy_name for job in jobs if folder is not None):
+            if file_id(target) in kept:
                 raise OptionError(
                     f"{target}: is one of the sources and would be replaced; give another folder"
                 )
-    return _detect_jobs(detector, jobs, outputs, sources, every)
+    return _detect_jobs(detector, jobs, outputs, kept, every)
 
 
 def _detect_jobs(
@@ -135,24 +147,24 @@ def _detect_jobs(
             yield from _detect_film(detector, job, outputs, sources, every)
             continue
         try:
-            faces = detector(job.path)
+            faces = detector(job.source)
         except DataError as error:
-            yield str(job.path), error
+            yield job.name, error
             continue
         try:
-            outputs.write_picture(job.name, faces, sources=sources)
+            outputs.write_picture(job.copy_name, faces, sources=sources)
         except DataError as error:
-            yield str(job.path), error_of_one_file(error)
+            yield job.name, error_of_one_file(error)
             continue
-        yield str(job.path), faces
+        yield job.name, faces
 
 
 def _detect_film(
     detector: FaceDetector, job: _Job, outputs: Outputs, sources: Set[FileId], every: int
 ) -> Iterator[tuple[str, Faces | DataError]]:
-    path = job.path
+    path = Path(job.name)
     try:
-        copies = FilmCopies(outputs, job.name, frames_per_second(path) / every, sources)
+        copies = FilmCopies(outputs, job.copy_name, frames_per_second(path) / every, sources)
     except DataError as error:
         yield str(path), error
         return
@@ -182,6 +194,10 @@ def _until_error(frames: Iterable[Faces]) -> Iterator[Faces | DataError]:
         yield error
 
 
+def _is_film(source: Path | ImageSource) -> bool:
+    return isinstance(source, Path) and source.suffix.lower() in FILM_SUFFIXES and not _is_picture(source)
+
+
 def _is_picture(path: Path) -> bool:
     """Whether a file is a picture by what is in it, whatever its name says; it may be anything."""
     try:
@@ -193,16 +209,16 @@ def _is_picture(path: Path) -> bool:
         return False
 
 
-def _names_of_copies(paths: Sequence[Path], are_films: Sequence[bool], *, cuts_out: bool) -> list[str]:
-    """Names for the copies of the files, no two alike; if faces are cut out, theirs neither."""
-    names, taken = [""] * len(paths), set[str]()
+def _names_of_copies(
+    sources: Sequence[Path | ImageSource], are_films: Sequence[bool], *, cuts_out: bool
+) -> list[str]:
+    """Names for the copies of the sources, no two alike; if faces are cut out, theirs neither."""
+    names, taken = [""] * len(sources), set[str]()
     # Where the search for a free name goes on: names are only ever taken, so what was taken before still is.
     last_numbers: dict[tuple[str, str], int] = {}
     # Pictures first, in any order: faces of frame 3 of a.mp4 and of a picture a-3.jpg are both a-3-1.jpg.
-    for index in sorted(range(len(paths)), key=are_films.__getitem__):
-        stem = paths[index].stem
-        # A film becomes an MP4 (a .mov).
-        suffix = ".mp4" if are_films[index] else _COPY_SUFFIXES.get(paths[index].suffix.lower(), ".png")
+    for index in sorted(range(len(sources)), key=are_films.__getitem__):
+        stem, suffix = _stem_and_suffix(sources[index], is_film=are_films[index])
         number = last_numbers.get((stem, suffix), 1)
         name = _numbered(stem, number, suffix)
         while name in taken:
@@ -214,6 +230,14 @@ def _names_of_copies(paths: Sequence[Path], are_films: Sequence[bool], *, cuts_o
         if cuts_out:
             taken.add(re.sub(r"-[0-9]+\.jpg$", ".mp4", name))
     return names
+
+
+def _stem_and_suffix(source: Path | ImageSource, *, is_film: bool) -> tuple[str, str]:
+    if isinstance(source, ImageSource):
+        plugin = image_plugin(source.source) if isinstance(source.source, bytes) else None
+        return _STANDARD_STEM, {"Jpeg": ".jpg", "WebP": ".webp"}.get(plugin or "", ".png")
+    # A film becomes an MP4 (a .mov).
+    return source.stem, ".mp4" if is_film else _COPY_SUFFIXES.get(source.suffix.lower(), ".png")
 
 
 def _numbered(stem: str, number: int, suffix: str) -> str:

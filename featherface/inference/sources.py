@@ -39,7 +39,7 @@ class ImageSource:
 
     source: SingleSource
     name: str | None
-    """The path it came from; None for an image in memory."""
+    """The path it came from, or what else messages call it; None for an image in memory."""
     bgr: bool = False
     """An array has blue first, as OpenCV reads pictures."""
     stamp: FileStamp | None = None
@@ -63,7 +63,7 @@ class ImageSource:
                     raise
                 raise ImageDecodeError(f"{error}; {hint}") from error.__cause__
         if isinstance(self.source, bytes):
-            return decode_image(self.source, "<bytes>", tell_damage=tell_damage)
+            return decode_image(self.source, self.name or "<bytes>", tell_damage=tell_damage)
         if isinstance(self.source, Image.Image):
             return rgb_of_pillow(self.source, "the Pillow image")
         return as_rgb(self.source, bgr=self.bgr)
@@ -112,12 +112,14 @@ def describe_source(source: object, *, bgr: bool = False) -> ImageSource:
     """One image with the name that results and messages give it.
 
     Args:
-        source: as of `SingleSource`.
+        source: as of `SingleSource`, or what this function made of one.
         bgr: arrays have blue first; says nothing of files and Pillow images, whose order is known.
 
     Raises:
         DataError: something that is no image.
     """
+    if isinstance(source, ImageSource):
+        return source
     if isinstance(source, str | Path):
         check_name(source)
         return ImageSource(source, str(source), stamp=_stamp(source))
