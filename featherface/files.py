@@ -61,8 +61,13 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
+def read_regular_file(path: Path, *, max_bytes: int, hint: str = "") -> bytes:
     """What a file holds; never waits for anybody and never reads without end.
+
+    Args:
+        path: of the file.
+        max_bytes: larger ones are refused.
+        hint: what to do with what is no file.
 
     Raises:
         OSError: it cannot be read, is larger than `max_bytes`, or is no file: a named pipe, a device.
@@ -71,7 +76,7 @@ def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
     about = path.stat()
     # Opening a pipe waits for its writer, and /dev/zero has no end. A folder's own error says what it is.
     if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
-        raise OSError(f"it is {_kind(about.st_mode)}, not a file; hand over the bytes instead")
+        raise OSError(f"it is {_kind(about.st_mode)}, not a file{hint}")
     if about.st_size > max_bytes:
         raise OSError(f"it has {about.st_size // 10**6} MB, the limit is {max_bytes // 10**6} MB")
     with path.open("rb") as file:

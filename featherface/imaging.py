@@ -34,9 +34,10 @@ STRIDE_MULTIPLE = 32
 """Sides of the network input are multiples of the coarsest stride."""
 MAX_FILE_BYTES = 1_000_000_000
 """Larger files are refused before they are read: so much holds `MAX_PIXELS` without any compression."""
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Names that `read_image` is worth trying on, lower case; what a file is, is told by its content."""
 
+_HINT_OF_PIPES = "; hand over the bytes instead, which featherface detect - reads from standard input"
 _ENCODERS = (".jpg", ".jpeg", ".webp", ".png")
 
 
@@ -64,7 +65,7 @@ def read_image(path: Path | str, *, tell_damage: TellDamage = log_damage) -> Rgb
         ImageDecodeError: the file cannot be read, is no image, is cut short or has more than `MAX_PIXELS`.
     """
     try:
-        data = read_regular_file(Path(path), max_bytes=MAX_FILE_BYTES)
+        data = read_regular_file(Path(path), max_bytes=MAX_FILE_BYTES, hint=_HINT_OF_PIPES)
     except OSError as error:
         raise ImageDecodeError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:  # a name with a zero byte, or with half a character

@@ -12,7 +12,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -29,7 +29,12 @@ from featherface.cli import (
     team,
 )
 from featherface.cli.options import refuse_empty
-from featherface.cli.printing import drop_what_cannot_be_written, escape_what_cannot_be_written, printable
+from featherface.cli.printing import (
+    above_bars,
+    drop_what_cannot_be_written,
+    escape_what_cannot_be_written,
+    printable,
+)
 from featherface.errors import EndedEarlyError, FeatherFaceError
 from featherface.stopping import TERMINATED
 
@@ -179,10 +184,18 @@ class _OneLine(logging.Formatter):
         return printable(super().formatMessage(record))
 
 
+class _HandlerAboveBars(logging.StreamHandler[TextIO]):
+    """A record that comes while a bar is shown has lines of its own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with above_bars(self.stream):
+            super().emit(record)
+
+
 @contextlib.contextmanager
 def _logging_to_stderr() -> Iterator[None]:
     """Show what our modules tell, as plain lines; whoever calls `main` gets the loggers back as they were."""
-    handler = logging.StreamHandler()
+    handler = _HandlerAboveBars()
     handler.setFormatter(_OneLine("%(message)s"))
     loggers = [logging.getLogger(name) for name in ("featherface", "pipelines")]
     before = [(logger.level, logger.propagate) for logger in loggers]

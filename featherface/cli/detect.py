@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,20 +13,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featherface.cli.options import MODEL, chosen_model
-from featherface.cli.printing import printable
+from featherface.cli.printing import above_bars, printable
 from featherface.cli.table import STANDARD_OUTPUT, FaceTable
 from featherface.errors import DataError, OptionError
 from featherface.stopping import stopped_in_order
 
 if TYPE_CHECKING:
+    from featherface.inference.folders import LeftOut
     from featherface.inference.results import Faces
 
+_STANDARD_INPUT = "-"
 _EXAMPLES = """\b
 Examples:
   featherface detect photo.jpg --save out
   featherface detect photos/ --csv faces.csv
   featherface detect film.mp4 --every 5 --blurred out
   featherface detect crowd.jpg --image-size original
+  curl -s https://example.org/photo.jpg | featherface detect - --json
 """
 
 
@@ -35,7 +39,12 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def detect(
-    source: Annotated[list[str], typer.Argument(help="Pictures, films, folders of pictures, or globs.")],
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            help="Pictures, films, folders of pictures, or globs; - reads a picture from standard input."
+        ),
+    ],
     model: MODEL = None,
     *,
     score_threshold: Annotated[
@@ -79,6 +88,7 @@ def detect(
     ] = None,
 ) -> int:
     """Find the faces in pictures and films; a broken one is named at the end and stops no other (exit 1)."""
+    from featherface.cli.standard_input import read_standard_input
     from featherface.inference.batch import detect_files, expand_sources, parse_image_size
     from featherface.inference.detector import FaceDetector
     from featherface.inference.outputs import Outputs
@@ -88,9 +98,13 @@ def detect(
     # FFmpeg, inside OpenCV, would tell of broken films on its own, beside our line; it reads this once.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     outputs = Outputs(marked=save, crops=crops, blurred=blurred)
-    paths = expand_sources(source)
+    left_out: list[LeftOut] = []
+    paths = expand_sources(
+        (each for each in source if each != _STANDARD_INPUT), tell_left_out=left_out.append
+    )
     if csv_file is not None:
         _refuse_table(csv_file, paths)
+    piped = [read_standard_input(_STANDARD_INPUT)] if _STANDARD_INPUT in source else []
     detector = FaceDetector(
         chosen_model(model),
         score_threshold=score_threshold,
@@ -103,20 +117,21 @@ def detect(
     )
     listed: list[dict[str, Any]] = []
     failures, num_found, num_faces = [], 0, 0
-    results = detect_files(detector, paths, outputs=outputs, every=every)
+    results = detect_files(detector, [*piped, *paths], outputs=outputs, every=every)
     with stopped_in_order(), _table(csv_file) as add_rows, closing(results):
         for name, result in results:
             if isinstance(result, DataError):
                 failures.append(str(result))
                 continue
             num_found, num_faces = num_found + 1, num_faces + len(result)
-            add_rows(name, result)
-            if as_json:
-                listed.append(result.to_dict() | {"image": name})
-            elif json_lines:
-                typer.echo(json.dumps(result.to_dict() | {"image": name}))
-            elif not prints_table:
-                typer.echo(f"{printable(name)}: {len(result)} face{'' if len(result) == 1 else 's'}")
+            with above_bars(sys.stdout):
+                add_rows(name, result)
+                if as_json:
+                    listed.append(result.to_dict() | {"image": name})
+                elif json_lines:
+                    typer.echo(json.dumps(result.to_dict() | {"image": name}))
+                elif not prints_table:
+                    typer.echo(f"{printable(name)}: {len(result)} face{'' if len(result) == 1 else 's'}")
     if as_json:
         typer.echo(json.dumps(listed))
     if num_found:
@@ -124,9 +139,10 @@ def detect(
             {"marked": save, "cut out": crops if num_faces else None, "blurred": blurred}
             | ({} if prints_table else {"listed": csv_file})
         )
-    for failure in failures:
-        typer.echo(f"featherface: {printable(failure)}", err=True)
-    return 0 if not failures else 1 if num_found else 2
+    for line in (*failures, *map(str, left_out)):
+        typer.echo(f"featherface: {printable(line)}", err=True)
+    is_whole = not failures and not any(each.foreign for each in left_out)
+    return 0 if is_whole else 1 if num_found else 2
 
 
 def _say_where(outputs: dict[str, Path | None]) -> None:
@@ -143,8 +159,8 @@ def _refuse_to_print_several(*what: bool) -> None:
 def _refuse_table(path: Path, sources: Sequence[Path]) -> None:
     # A shell makes `--csv one.jpg two.jpg` of `--csv *.jpg`.
     from featherface.imaging import IMAGE_SUFFIXES
+    from featherface.inference.folders import FILM_SUFFIXES
     from featherface.inference.outputs import file_id
-    from featherface.inference.video import FILM_SUFFIXES
 
     if path.suffix.lower() in (*IMAGE_SUFFIXES, *FILM_SUFFIXES):
         raise OptionError(

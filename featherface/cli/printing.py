@@ -1,10 +1,13 @@
-"""Names of files as text: they may hold line ends, terminal commands and bytes that are no characters."""
+"""Text for terminals: names of files, which may hold anything, and lines beside progress bars."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
+from typing import TextIO
 
 
 def printable(text: str) -> str:
@@ -18,6 +21,17 @@ def escape_what_cannot_be_written() -> None:
     """Let standard output take every name: what its encoding lacks is escaped instead of an error."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def above_bars(stream: TextIO | None) -> Iterator[None]:
+    """Inside, bars of tqdm make room for what is written to a terminal; they are drawn again below it."""
+    tqdm = sys.modules.get("tqdm")  # whoever has not imported it shows no bar
+    if tqdm is None or stream is None or not stream.isatty():
+        yield
+        return
+    with tqdm.tqdm.external_write_mode(file=stream):
+        yield
 
 
 def drop_what_cannot_be_written() -> bool:

@@ -105,14 +105,14 @@ class FaceDetector:
         return self._backend.info
 
     @overload
-    def __call__(self, source: bytes | Image.Image | RgbImage, *, bgr: bool = ...) -> Faces: ...
+    def __call__(self, source: bytes | Image.Image | RgbImage | ImageSource, *, bgr: bool = ...) -> Faces: ...
     # A path may be a folder, which only its file system knows: mypy is told to trust the caller.
     @overload
     def __call__(self, source: str | Path, *, bgr: bool = ...) -> Faces | Any: ...
     @overload
     def __call__(self, source: list[SourceT] | tuple[SourceT, ...], *, bgr: bool = ...) -> list[Faces]: ...
     def __call__(
-        self, source: SingleSource | list[SourceT] | tuple[SourceT, ...], *, bgr: bool = False
+        self, source: SingleSource | ImageSource | list[SourceT] | tuple[SourceT, ...], *, bgr: bool = False
     ) -> Faces | list[Faces]:
         """The faces of an image; a list of results for a list of images, a folder or a glob.
 

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from featherface.errors import DataError, ImageDecodeError
-from featherface.imaging import IMAGE_SUFFIXES, RgbImage, decode_image, read_image
+from featherface.imaging import RgbImage, decode_image, read_image
+from featherface.inference.folders import TellLeftOut, images_in_folder, log_left_out
 from featherface.jpeg_images import TellDamage, log_damage
 from featherface.pillow_images import rgb_of_pillow
 
@@ -40,7 +41,7 @@ class ImageSource:
     source: SingleSource | None
     """None for one that a result was to keep no longer."""
     name: str | None
-    """The path it came from; None for an image in memory."""
+    """The path it came from, or what else messages call it; None for an image in memory."""
     bgr: bool = False
     """An array has blue first, as OpenCV reads pictures."""
     stamp: FileStamp | None = None
@@ -68,7 +69,7 @@ class ImageSource:
                     raise
                 raise ImageDecodeError(f"{error}; {hint}") from error.__cause__
         if isinstance(self.source, bytes):
-            return decode_image(self.source, "<bytes>", tell_damage=tell_damage)
+            return decode_image(self.source, self.name or "<bytes>", tell_damage=tell_damage)
         if isinstance(self.source, Image.Image):
             return rgb_of_pillow(self.source, "the Pillow image")
         return as_rgb(self.source, bgr=self.bgr)
@@ -122,12 +123,14 @@ def describe_source(source: object, *, bgr: bool = False) -> ImageSource:
     """One image with the name that results and messages give it.
 
     Args:
-        source: as of `SingleSource`.
+        source: as of `SingleSource`, or what this function made of one.
         bgr: arrays have blue first; says nothing of files and Pillow images, whose order is known.
 
     Raises:
         DataError: something that is no image.
     """
+    if isinstance(source, ImageSource):
+        return source
     if isinstance(source, str | Path):
         check_name(source)
         return ImageSource(source, str(source), stamp=_stamp(source))
@@ -153,10 +156,14 @@ def check_name(source: str | Path) -> None:
         raise DataError(f"{source}: addresses are not fetched; download it, then give the file or its bytes")
 
 
-def files_named_by(source: str | Path) -> list[Path] | None:
+def files_named_by(source: str | Path, *, tell_left_out: TellLeftOut = log_left_out) -> list[Path] | None:
     """The images of a folder, or the files that a glob matches, sorted; None for anything else.
 
     A file that a glob reaches on several ways, through a link to a folder above it say, comes once.
+
+    Args:
+        source: what was handed in.
+        tell_left_out: as of `images_in_folder`.
 
     Raises:
         DataError: nothing is there, or the folder cannot be looked into.
@@ -164,7 +171,7 @@ def files_named_by(source: str | Path) -> list[Path] | None:
     check_name(source)
     try:
         if Path(source).is_dir():
-            return images_in_folder(Path(source))
+            return images_in_folder(Path(source), tell_left_out=tell_left_out)
         is_glob = isinstance(source, str) and glob.has_magic(source) and not Path(source).exists()
     except (OSError, ValueError):  # whoever opens it says what is wrong
         return None
@@ -188,34 +195,6 @@ def _each_once(matches: Iterable[Path]) -> list[Path]:
     for path in sorted(matches, key=lambda match: (len(match.parts), match)):
         found.setdefault((resolved(path.parent), path.name), path)
     return sorted(found.values())
-
-
-def images_in_folder(folder: Path) -> list[Path]:
-    """Every image below a folder, sorted by path; hidden files and folders are passed over.
-
-    Names are what counts: links that lead nowhere, subfolders that cannot be looked into and the like are
-    listed, and refused by whoever reads them. Folders that are links are not entered.
-
-    Raises:
-        DataError: there is none, or the folder cannot be looked into.
-    """
-    found: list[Path] = []
-
-    def list_closed(error: OSError) -> None:
-        if Path(error.filename) == folder:
-            raise DataError(f"{folder}: cannot be looked into ({error.strerror})") from error
-        found.append(Path(error.filename))
-
-    for inside, subfolders, names in os.walk(folder, onerror=list_closed):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [
-            Path(inside, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-        ]
-    if not found:
-        raise DataError(f"{folder}: has no images in it (looked for {', '.join(IMAGE_SUFFIXES)})")
-    return sorted(found)
 
 
 def as_rgb(pixels: npt.NDArray[Any], *, bgr: bool = False) -> RgbImage:

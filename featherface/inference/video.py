@@ -31,11 +31,6 @@ _PLAYLISTS = (b"ffconcat", b"#EXTM3U")
 # Players begin at a key frame and drop a few others; what is cut or damaged lacks far more.
 _LEAST_PART = 0.9
 _START_BYTES = 4096
-FILM_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"),
-    *(".ts", ".mts", ".m2ts", ".wmv", ".flv"),
-)
-"""Names under which the command line takes a file for a film."""
 
 
 def frames_per_second(path: Path) -> float:

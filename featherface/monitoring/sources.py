@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from featherface.errors import DataError, FeatherFaceError
 from featherface.imaging import IMAGE_SUFFIXES, MAX_FILE_BYTES
 from featherface.inference.batch import expand_sources
+from featherface.inference.folders import left_out_of, log_left_out
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -44,8 +45,12 @@ def list_images(source: str) -> list[str]:
             f"{source}: cannot be listed ({error}); are AWS_ENDPOINT_URL_S3 and the keys set?"
         ) from error
     images = [f"{_S3}{bucket}/{key}" for key in sorted(keys) if _suffix(key) in IMAGE_SUFFIXES]
+    left_out = left_out_of(source, keys)
     if not images:
-        raise DataError(f"{source}: there are no images below it, of {len(keys)} objects")
+        but = f", but {left_out.what}" if left_out else ""
+        raise DataError(f"{source}: there are no images below it, of {len(keys)} objects{but}")
+    if left_out:
+        log_left_out(left_out)
     return images
 
 

@@ -228,7 +228,7 @@ def test_ctrl_c_says_what_the_same_command_will_do(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def stop(*_arguments: object) -> None:
+    def stop(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(where, stop)
@@ -310,6 +310,14 @@ def test_a_table_on_standard_output_leaves_what_a_script_wrote_before(tmp_path: 
         (["detect", "a.png", "--json", "--json-lines"], "only one of --json, --json-lines and --csv -"),
         (["detect", "a.png", "--json", "--csv", "-"], "only one of --json, --json-lines and --csv -"),
         (["detect", "a.png", "--device", "tpu"], "device 'tpu': allowed are auto, cpu, cuda"),
+        (
+            ["detect", "a.png", "--image-size", "9" * 5000],
+            "image size: a number of pixels or 'original' is needed, got one of 5000 dig",
+        ),
+        (
+            ["detect", "a.png", "--image-size", "0"],
+            "image_size must be a whole number from 32 to 6250000, or",
+        ),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_before_any_work(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 import multiprocessing
 import time
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from featherface.errors import ConfigError, DataError
 from featherface.imaging import write_image
 from featherface.monitoring.shards import Settings, detect_shard, plan, read_batch, statistics_of
-from featherface.monitoring.sources import StoreError
+from featherface.monitoring.sources import StoreError, list_images
 from featherface.monitoring.statistics import SHIFTED, compare, picture_statistics, population_stability
 
 SAMPLES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50)
@@ -100,6 +101,21 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
 
 def body(content: bytes) -> StreamingBody:
     return StreamingBody(io.BytesIO(content), len(content))
+
+
+def test_below_a_prefix_too_it_is_said_what_is_left_out(
+    store: Stubber, caplog: pytest.LogCaptureFixture
+) -> None:
+    for keys in (["b/a.jpg", "b/c.heic", "b/d.mp4", "b/e.txt"], ["b/c.heic"]):
+        store.add_response("list_objects_v2", {"Contents": [{"Key": key} for key in keys]})
+    with caplog.at_level(logging.WARNING, logger="featherface"):
+        assert list_images("s3://bucket/b") == ["s3://bucket/b/a.jpg"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "s3://bucket/b: left out 1 film (b/d.mp4: give featherface detect films by name), "
+        "1 picture of a format that is not read (.heic: convert it)"
+    ]
+    with pytest.raises(DataError, match=r"no images below it, of 1 objects, but 1 picture of a format"):
+        list_images("s3://bucket/b")
 
 
 @pytest.mark.parametrize("status", [None, 403, 500, 503])

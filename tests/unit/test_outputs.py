@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from io import BytesIO
 from pathlib import Path
 
@@ -120,6 +121,25 @@ def test_faces_of_frames_and_of_pictures_do_not_replace_each_other(
     ]  # fmt: skip
     list(detect_files(detector, sources, outputs=Outputs(marked=Path("marked"))))
     assert "long.mp4" in written("marked")
+
+
+def test_many_sources_of_one_name_are_numbered_in_no_time(detector: FaceDetector, folder: Path) -> None:
+    shared = [Path(str(number), name) for number in range(8000) for name in ("1.jpg", "1-7.jpg")]
+    started_s = time.process_time()
+    detect_files(detector, shared, outputs=Outputs(marked=Path("out")))
+    assert time.process_time() - started_s < 3, (
+        "it took half a minute when each number was tried for each source"
+    )
+
+
+def test_numbers_of_copies_pass_over_names_that_sources_have(detector: FaceDetector, folder: Path) -> None:
+    names = ("1/a.jpg", "2/a.jpg", "3/a-2.jpg", "4/a.jpg", "5/a-2.jpg", "6/a-5.jpg", "7/a.jpg", "8/a.jpg")
+    for number in range(1, 9):
+        Path(str(number)).mkdir()
+    list(detect_files(detector, draw(*names), outputs=Outputs(blurred=Path("out"))))
+    assert written("out") == [
+        "a-2-2.jpg", "a-2-3.jpg", "a-2.jpg", "a-3.jpg", "a-4.jpg", "a-5.jpg", "a-6.jpg", "a.jpg"
+    ]  # fmt: skip
 
 
 def test_a_picture_with_the_name_of_a_film_is_written_as_a_picture(
