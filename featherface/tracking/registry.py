@@ -222,14 +222,19 @@ class ModelRegistry:
         ]
 
     def delete_version(self, version: str) -> None:
-        """Delete a version that no alias points to.
+        """Delete a version that no alias points to and no person has decided against.
 
         Raises:
-            ModelError: there is no such version, or it has an alias: MLflow would silently drop that as well.
+            ModelError: there is no such version; or it has an alias, which MLflow would drop as well; or it
+                was rolled back, withdrawn or declined, of which it is the only record.
         """
-        aliases = self._store.find(version).aliases
-        if aliases:
+        found = self._store.describe(version)
+        called = f"version {version} of '{self.name}'"
+        if found.aliases:
+            raise ModelError(f"{called} is {', '.join(found.aliases)}: it stays until another one is")
+        if found.verdict:
             raise ModelError(
-                f"version {version} of '{self.name}' is {', '.join(aliases)}: it stays until another one is"
+                f"{called} {found.verdict}: it stays, or the next run would register the same file anew and "
+                "forget that; leave it, deleting would free no space either"
             )
         self._client.delete_model_version(self.name, str(version))

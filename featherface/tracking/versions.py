@@ -32,6 +32,8 @@ REJECTED = "rejected"
 ROLLED_BACK = "rolled_back"
 WITHDRAWN = "withdrawn"
 DECLINED = "declined"
+_VERDICTS = {ROLLED_BACK: "was rolled back", WITHDRAWN: "was withdrawn", DECLINED: "was declined"}
+"""Statuses that only a person takes away."""
 
 
 class UnavailableError(ModelError):
@@ -64,6 +66,12 @@ class RegisteredVersion:
         except ValueError:
             return ()
         return tuple(map(str, reasons)) if isinstance(reasons, list) else ()
+
+    @property
+    def verdict(self) -> str:
+        """What was decided and only a person takes back, as "was rolled back (why)"; empty if nothing was."""
+        words = _VERDICTS.get(self.status, "")
+        return f"{words} ({'; '.join(self.reasons)})" if words and self.reasons else words
 
 
 def describe_version(client: MlflowClient, found: ModelVersion, aliases: Iterable[str]) -> RegisteredVersion:
