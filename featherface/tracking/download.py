@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from featherface.errors import ModelError
 from featherface.files import sha256_of
-from featherface.tracking.connection import tracking_uri
+from featherface.tracking.connection import refuse_what_was_moved, tracking_uri
 from featherface.tracking.packaging import ONNX_NAME
 from featherface.tracking.versions import ONNX_SHA256, readable_errors
 
@@ -29,6 +29,7 @@ def download_model(uri: str, *, root: Path = Path()) -> Path:
 
     Raises:
         ModelError: no such address, registry, model, alias or version, or the file is not the registered one.
+        FeatherFaceError: the workspace is not where it was.
     """
     match = _MODEL_URI.fullmatch(uri)
     if match is None:
@@ -45,6 +46,7 @@ def download_model(uri: str, *, root: Path = Path()) -> Path:
     name = match["name"]
     with readable_errors(uri):
         client = MlflowClient(store, store)
+        refuse_what_was_moved(client, root)
         aliases = client.get_registered_model(name).aliases
         if match["alias"] is not None and match["alias"] not in aliases:
             known = ", ".join(sorted(aliases)) or "none"

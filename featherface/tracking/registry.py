@@ -46,7 +46,7 @@ def open_registry(root: Path) -> ModelRegistry:
 
     Raises:
         ModelError: the workspace has no database, or its file is none.
-        FeatherFaceError: the store does not answer or cannot be used.
+        FeatherFaceError: the store does not answer or cannot be used, or the workspace is not where it was.
     """
     database = root.resolve() / DATABASE
     if tracking_uri(root) == f"sqlite:///{database}":
