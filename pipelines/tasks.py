@@ -99,26 +99,28 @@ def _run_through_dvc(stage: str, root: Path, environment: dict[str, str]) -> Non
 def register(root: Path, run_id: str, tags: dict[str, str]) -> tuple[str, bool]:
     """Register the exported student; a file that is registered already is not registered again.
 
+    Where this run measured such a file anew, or by other rules, that is on record of its version from now on.
+
     Returns:
         The version, and whether it is new.
     """
     onnx_path = root / names.ONNX_FILE
     registry = ModelRegistry()
     known = registry.find_version_of(onnx_path)
-    if known is not None:
-        return known, False
     metrics = Workspace(root).read_json(names.REPORT_METRICS)["student"]
+    if known is not None and not registry.is_measured_anew(known, metrics, tags):
+        return known, False
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / PREDICTIONS_FILE
         save_archive(archive, read_predictions(root / names.PREDICTIONS))
-        version = registry.register_student(
-            run_id,
-            onnx_path,
-            metrics=metrics,
-            tags=tags,
-            extras={PREDICTIONS_FILE: archive, **recipe_of(root)},
-        )
-    return version, True
+        extras = {PREDICTIONS_FILE: archive, **recipe_of(root)}
+        if known is None:
+            return registry.register_student(
+                run_id, onnx_path, metrics=metrics, tags=tags, extras=extras
+            ), True
+        logger.info("version %s is this file; what was measured anew is on its record now", known)
+        registry.record_measurement(known, run_id, metrics=metrics, tags=tags, extras=extras)
+    return known, False
 
 
 @task(name="score-file", retries=2, retry_delay_seconds=RETRY_DELAYS_S, retry_condition_fn=_is_worth_a_retry)
