@@ -18,7 +18,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, LifecycleStage
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from featherface.errors import FeatherFaceError
 
@@ -69,6 +69,9 @@ def configure(root: Path) -> str:
     for name in ("alembic", "mlflow"):
         if _LOGGING_LEVEL not in os.environ:
             logging.getLogger(name).setLevel(logging.WARNING)
+    if _LOGGING_LEVEL not in os.environ:
+        # What it logs, with its traceback and the statement, is in the exception that it raises.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     uri = tracking_uri(root)
     is_named_by_user = bool(os.environ.get(_TRACKING_URI))
     mlflow.set_tracking_uri(uri)
@@ -211,5 +214,18 @@ def _ensure_experiment(client: MlflowClient, folder: Path | None) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says first, without users and passwords."""
-    return shown((str(error).strip().splitlines() or [type(error).__name__])[0])
+    """What an error says first, without users and passwords; of a database, what that itself says."""
+    cause = error.__cause__ if isinstance(error, MlflowException) else error
+    said = cause.orig if isinstance(cause, DBAPIError) and cause.orig is not None else error
+    return shown((str(said).strip().splitlines() or [type(said).__name__])[0])
+
+
+def explain(error: MlflowException) -> str:
+    """One line for people: what MLflow says, and of a database that refuses, which one and what to do."""
+    if not isinstance(error.__cause__, OperationalError):
+        return first_line(error)
+    store = shown(mlflow.get_tracking_uri())
+    return (
+        f"the tracking store {store} cannot be used ({first_line(error)}); see that it can be written and "
+        "its disk has room, then run the same command again"
+    )
