@@ -25,16 +25,7 @@ from featherface.tracking.download import download_model
 from featherface.tracking.moves import ChampionChangedError
 from featherface.tracking.provenance import stage_lock_md5
 from featherface.tracking.registry import ModelRegistry
-from featherface.tracking.versions import (
-    DECLINED,
-    FILE_MEAN_AP,
-    MODEL_NAME,
-    PENDING,
-    PROMOTED,
-    ROLLED_BACK,
-    WITHDRAWN,
-    RegisteredVersion,
-)
+from featherface.tracking.versions import FILE_MEAN_AP, MODEL_NAME, PENDING, PROMOTED, RegisteredVersion
 from pipelines import dvc_commands
 from pipelines.gate import Decision, judge
 from pipelines.opponent import PREDICTIONS_FILE, gate_metrics, meet_champion, paired_difference
@@ -44,8 +35,6 @@ from pipelines.reproduction import recipe_of
 logger = logging.getLogger(__name__)
 
 RETRY_DELAYS_S = [5.0, 20.0]
-_VERDICTS = {ROLLED_BACK: "was rolled back", WITHDRAWN: "was withdrawn", DECLINED: "was declined"}
-"""Statuses that only a person takes away."""
 
 
 def _is_worth_a_retry(_task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
@@ -110,26 +99,28 @@ def _run_through_dvc(stage: str, root: Path, environment: dict[str, str]) -> Non
 def register(root: Path, run_id: str, tags: dict[str, str]) -> tuple[str, bool]:
     """Register the exported student; a file that is registered already is not registered again.
 
+    Where this run measured such a file anew, or by other rules, that is on record of its version from now on.
+
     Returns:
         The version, and whether it is new.
     """
     onnx_path = root / names.ONNX_FILE
     registry = ModelRegistry()
     known = registry.find_version_of(onnx_path)
-    if known is not None:
-        return known, False
     metrics = Workspace(root).read_json(names.REPORT_METRICS)["student"]
+    if known is not None and not registry.is_measured_anew(known, metrics, tags):
+        return known, False
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / PREDICTIONS_FILE
         save_archive(archive, read_predictions(root / names.PREDICTIONS))
-        version = registry.register_student(
-            run_id,
-            onnx_path,
-            metrics=metrics,
-            tags=tags,
-            extras={PREDICTIONS_FILE: archive, **recipe_of(root)},
-        )
-    return version, True
+        extras = {PREDICTIONS_FILE: archive, **recipe_of(root)}
+        if known is None:
+            return registry.register_student(
+                run_id, onnx_path, metrics=metrics, tags=tags, extras=extras
+            ), True
+        logger.info("version %s is this file; what was measured anew is on its record now", known)
+        registry.record_measurement(known, run_id, metrics=metrics, tags=tags, extras=extras)
+    return known, False
 
 
 @task(name="score-file", retries=2, retry_delay_seconds=RETRY_DELAYS_S, retry_condition_fn=_is_worth_a_retry)
@@ -180,9 +171,10 @@ def judge_and_promote(version: str, root: Path, config: Config) -> Decision:
 
 def _judge_once(registry: ModelRegistry, version: str, root: Path, config: Config) -> Decision:
     champion, challenger = registry.current_champion(), registry.get(version)
-    if challenger.status in _VERDICTS:
+    if challenger.verdict:
         # It keeps that status: noted as rejected, it would be judged and promoted the next time.
-        return Decision(promoted=False, reasons=(_earlier_verdict(challenger),))
+        by_hand = f"version {version} {challenger.verdict}; promote it by hand if it is wanted again"
+        return Decision(promoted=False, reasons=(by_hand,))
     if champion is not None and champion.version == version:
         return _confirm_champion(registry, champion)
     decision = _compare(registry, challenger, champion, root, config)
@@ -216,11 +208,3 @@ def _compare(
     opponent = meet_champion(registry, champion, challenger, root=root, config=config)
     difference = paired_difference(registry, challenger, opponent, root / config.data.root)
     return judge(gate_metrics(challenger), opponent.metrics, config.promote, difference=difference)
-
-
-def _earlier_verdict(version: RegisteredVersion) -> str:
-    why = f" ({'; '.join(version.reasons)})" if version.reasons else ""
-    return (
-        f"version {version.version} {_VERDICTS[version.status]}{why}; "
-        "promote it by hand if it is wanted again"
-    )

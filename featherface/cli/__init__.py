@@ -145,8 +145,13 @@ def _no_faults_of_the_user() -> tuple[type[Exception], ...]:
     )
 
 
-def _in_words(error: Exception) -> str:
-    if type(error).__module__.partition(".")[0] != "httpx":
+def _in_words(error: Any) -> str:
+    library = type(error).__module__.partition(".")[0]
+    if library == "mlflow":
+        from featherface.tracking.connection import explain
+
+        return explain(error)
+    if library != "httpx":
         return str(error)
     return f"Prefect's server does not answer ({error}); what is finished is kept: run the same command again"
 

@@ -49,7 +49,7 @@ def rollback(reason: REASON = "rolled back by hand", root: ROOT = Path()) -> Non
 
 @app.command(short_help="Delete a version that is not in use.")
 def delete(version: VERSION, root: ROOT = Path()) -> None:
-    """Delete a version that no alias names; its run and its files stay in MLflow."""
+    """Delete a version that no alias names and nobody decided against; its run and files stay in MLflow."""
     _registry(root).delete_version(version)
     typer.echo(f"version {version} is deleted; its run and files stay in MLflow")
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import mlflow
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,7 +18,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, LifecycleStage
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from featherface.errors import FeatherFaceError
 
@@ -58,7 +61,7 @@ def configure(root: Path) -> str:
         The tracking URI, which is now MLflow's default in this process.
 
     Raises:
-        FeatherFaceError: the store does not answer or cannot be used.
+        FeatherFaceError: the store does not answer or cannot be used, or the workspace is not where it was.
     """
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
@@ -66,6 +69,9 @@ def configure(root: Path) -> str:
     for name in ("alembic", "mlflow"):
         if _LOGGING_LEVEL not in os.environ:
             logging.getLogger(name).setLevel(logging.WARNING)
+    if _LOGGING_LEVEL not in os.environ:
+        # What it logs, with its traceback and the statement, is in the exception that it raises.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     uri = tracking_uri(root)
     is_named_by_user = bool(os.environ.get(_TRACKING_URI))
     mlflow.set_tracking_uri(uri)
@@ -73,7 +79,7 @@ def configure(root: Path) -> str:
         # MLflow just set it; left there, the next workspace of this process would get this one's database.
         os.environ.pop(_TRACKING_URI, None)
     # A server chooses itself where artifacts go.
-    folder = None if is_named_by_user else (root.resolve() / ARTIFACTS).as_uri()
+    folder = None if is_named_by_user else root.resolve() / ARTIFACTS
     try:
         with nullcontext() if is_named_by_user else _layout_turn(root):
             if not is_named_by_user and os.access(root, os.W_OK):
@@ -101,7 +107,7 @@ def _layout_turn(root: Path) -> Iterator[None]:
         yield
 
 
-def _lay_out(database: Path, folder: str | None) -> None:
+def _lay_out(database: Path, folder: Path | None) -> None:
     if database.exists():
         return
     unfinished = database.with_name(f".{database.name}.unfinished")
@@ -142,11 +148,63 @@ def experiment_id(client: MlflowClient) -> str:
     return str(experiment.experiment_id)
 
 
-def _ensure_experiment(client: MlflowClient, folder: str | None) -> None:
+def refuse_what_was_moved(client: MlflowClient, root: Path) -> None:
+    """See that a workspace has its runs and models; a store that the user names may keep them anywhere.
+
+    MLflow puts the whole path of the folder into every run and model. Where a workspace is not at that place
+    any more, it finds none of them, and would make the old folder anew for the next one.
+
+    Args:
+        client: of the workspace's store.
+        root: the workspace.
+
+    Raises:
+        FeatherFaceError: the workspace was moved, or is a copy of another one.
+    """
+    if os.environ.get(_TRACKING_URI):
+        return
     experiment: Experiment | None = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is not None:
+        _refuse_elsewhere(experiment.artifact_location, root.resolve() / ARTIFACTS)
+
+
+def _refuse_elsewhere(location: str, folder: Path) -> None:
+    address = urlsplit(location)
+    recorded = Path(url2pathname(address.path))
+    # Another name is none that we gave: somebody has put the artifacts of this store there.
+    if address.scheme not in ("", "file") or recorded.name != ARTIFACTS or _is_same(recorded, folder):
+        return
+    root, old = folder.parent, recorded.parent
+    on_record = f"{root / DATABASE}: its runs and models are on record as lying in {old}"
+    if os.access(old / DATABASE, os.F_OK):
+        raise FeatherFaceError(
+            f"{on_record}, of which this folder is a copy; work there, or move {DATABASE} away to begin anew "
+            "without its runs"
+        )
+    raise FeatherFaceError(
+        f"{on_record}, where this folder was; move it back, or make a link there: "
+        f"ln -s {shlex.quote(str(root))} {shlex.quote(str(old))}"
+    )
+
+
+def _is_same(recorded: Path, folder: Path) -> bool:
+    """Whether two paths lead to one folder: by links, or as it is mounted twice."""
+    if recorded.resolve() == folder.resolve():
+        return True
+    try:
+        return recorded.samefile(folder)
+    except OSError:  # one of them does not exist
+        return False
+
+
+def _ensure_experiment(client: MlflowClient, folder: Path | None) -> None:
+    experiment: Experiment | None = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is not None and folder is not None:
+        _refuse_elsewhere(experiment.artifact_location, folder)
     if experiment is None:
+        location = None if folder is None else folder.as_uri()
         try:
-            client.create_experiment(EXPERIMENT, artifact_location=folder)
+            client.create_experiment(EXPERIMENT, artifact_location=location)
         except MlflowException as error:
             # Two processes of one pipeline may start together.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -156,5 +214,18 @@ def _ensure_experiment(client: MlflowClient, folder: str | None) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says first, without users and passwords."""
-    return shown((str(error).strip().splitlines() or [type(error).__name__])[0])
+    """What an error says first, without users and passwords; of a database, what that itself says."""
+    cause = error.__cause__ if isinstance(error, MlflowException) else error
+    said = cause.orig if isinstance(cause, DBAPIError) and cause.orig is not None else error
+    return shown((str(said).strip().splitlines() or [type(said).__name__])[0])
+
+
+def explain(error: MlflowException) -> str:
+    """One line for people: what MLflow says, and of a database that refuses, which one and what to do."""
+    if not isinstance(error.__cause__, OperationalError):
+        return first_line(error)
+    store = shown(mlflow.get_tracking_uri())
+    return (
+        f"the tracking store {store} cannot be used ({first_line(error)}); see that it can be written and "
+        "its disk has room, then run the same command again"
+    )

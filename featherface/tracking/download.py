@@ -11,9 +11,9 @@ from mlflow.exceptions import MlflowException
 
 from featherface.errors import ModelError
 from featherface.files import sha256_of
-from featherface.tracking.connection import tracking_uri
-from featherface.tracking.packaging import ONNX_NAME
-from featherface.tracking.versions import ONNX_SHA256, readable_errors
+from featherface.tracking.connection import refuse_what_was_moved, tracking_uri
+from featherface.tracking.packaging import ONNX_NAME, measured_folder
+from featherface.tracking.versions import MEASURED_BY_RUN, ONNX_SHA256, readable_errors
 
 _MODEL_URI = re.compile(r"models:/(?P<name>[^@/]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 
@@ -29,6 +29,7 @@ def download_model(uri: str, *, root: Path = Path()) -> Path:
 
     Raises:
         ModelError: no such address, registry, model, alias or version, or the file is not the registered one.
+        FeatherFaceError: the workspace is not where it was.
     """
     match = _MODEL_URI.fullmatch(uri)
     if match is None:
@@ -45,6 +46,7 @@ def download_model(uri: str, *, root: Path = Path()) -> Path:
     name = match["name"]
     with readable_errors(uri):
         client = MlflowClient(store, store)
+        refuse_what_was_moved(client, root)
         aliases = client.get_registered_model(name).aliases
         if match["alias"] is not None and match["alias"] not in aliases:
             known = ", ".join(sorted(aliases)) or "none"
@@ -59,7 +61,8 @@ def download_model(uri: str, *, root: Path = Path()) -> Path:
 def fetch_extra(client: MlflowClient, version: ModelVersion, name: str) -> Path | None:
     """A file that was kept beside the model of a version, on this machine; None if there is none.
 
-    None is said only where the store answers and has no such file: one that is away may have it.
+    It is that of the run whose numbers count. None is said only where the store answers and has no such file:
+    one that is away may have it.
 
     Args:
         client: of the store that has it.
@@ -75,6 +78,9 @@ def fetch_extra(client: MlflowClient, version: ModelVersion, name: str) -> Path 
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None  # the logged model behind the version was deleted
+    measured_by = version.tags.get(MEASURED_BY_RUN)
+    if measured_by is not None:
+        folder = f"{folder}/{measured_folder(measured_by)}"
     files = artifacts.list_artifacts(artifact_uri=folder, tracking_uri=client.tracking_uri)
     if name not in {Path(file.path).name for file in files}:
         return None

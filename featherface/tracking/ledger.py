@@ -51,7 +51,7 @@ class LedgerEntry:
     onnx_sha256: str = ""
     """Of the version's file."""
     mean_ap: float | None = None
-    """Of the version, as it was measured before it was registered."""
+    """Of the version, as it was on record then."""
     follows: str | None = None
     """Digest of the entry before; empty for the first one, None in entries from before there was a chain."""
 

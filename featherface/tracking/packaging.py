@@ -143,17 +143,50 @@ def log_model(
                 shutil.copyfile(source, Path(scratch) / "model" / file)
             client.log_model_artifacts(model.model_id, str(Path(scratch) / "model"))
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-        now_ms = time.time_ns() // 1_000_000
-        points = [
-            Metric(key, float(value), now_ms, 0, model_id=model.model_id, run_id=run_id)
-            for key, value in metrics.items()
-        ]
-        client.log_batch(run_id, metrics=points)
+        _log_metrics(client, run_id, model.model_id, metrics)
     except BaseException:
         client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
         raise
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return str(model.model_id)
+
+
+def log_measurement(
+    client: MlflowClient,
+    run_id: str,
+    model_id: str,
+    *,
+    metrics: Mapping[str, float],
+    extras: Mapping[str, Path],
+) -> None:
+    """Keep what a later run measured of a logged model beside what is there; nothing is overwritten.
+
+    Args:
+        client: where.
+        run_id: the run that measured.
+        model_id: of the logged model.
+        metrics: its numbers.
+        extras: its files, by the name they get, in `measured_folder(run_id)`.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        for file, source in extras.items():
+            shutil.copyfile(source, Path(scratch) / file)
+        client.log_model_artifacts(model_id, scratch, measured_folder(run_id))
+    _log_metrics(client, run_id, model_id, metrics)
+
+
+def measured_folder(run_id: str) -> str:
+    """Where the extras of a later measurement lie, below the logged model."""
+    return f"measured/{run_id}"
+
+
+def _log_metrics(client: MlflowClient, run_id: str, model_id: str, metrics: Mapping[str, float]) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    points = [
+        Metric(key, float(value), now_ms, 0, model_id=model_id, run_id=run_id)
+        for key, value in metrics.items()
+    ]
+    client.log_batch(run_id, metrics=points)
 
 
 def _example_image() -> str:

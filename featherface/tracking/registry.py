@@ -18,13 +18,16 @@ from featherface.tracking.connection import DATABASE, configure, tracking_uri
 from featherface.tracking.download import fetch_extra
 from featherface.tracking.ledger_copy import compare_copy
 from featherface.tracking.moves import ANY_CHAMPION
-from featherface.tracking.packaging import log_model
+from featherface.tracking.packaging import log_measurement, log_model
+from featherface.tracking.provenance import DATA_MD5
 from featherface.tracking.version_store import VersionStore
 from featherface.tracking.versions import (
     CHALLENGER,
     CHAMPION,
     DECLINED,
     FILE_MEAN_AP,
+    JUDGED_BY,
+    MEASURED_BY_RUN,
     MODEL_NAME,
     ONNX_SHA256,
     PENDING,
@@ -36,6 +39,8 @@ from featherface.tracking.versions import (
 )
 
 _SQLITE_HEADER = b"SQLite format 3\0"
+_RULES = (DATA_MD5, JUDGED_BY)
+_MEAN_AP = "val/ap_mean"
 
 
 def open_registry(root: Path) -> ModelRegistry:
@@ -46,7 +51,7 @@ def open_registry(root: Path) -> ModelRegistry:
 
     Raises:
         ModelError: the workspace has no database, or its file is none.
-        FeatherFaceError: the store does not answer or cannot be used.
+        FeatherFaceError: the store does not answer or cannot be used, or the workspace is not where it was.
     """
     database = root.resolve() / DATABASE
     if tracking_uri(root) == f"sqlite:///{database}":
@@ -126,6 +131,53 @@ class ModelRegistry:
         version = str(created.version)
         self._client.set_registered_model_alias(self.name, CHALLENGER, version)
         return version
+
+    def record_measurement(
+        self,
+        version: str,
+        run_id: str,
+        *,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        extras: Mapping[str, Path],
+    ) -> None:
+        """Let the numbers of a later run count, which came to the file of a version and measured it anew.
+
+        The first ones stay in MLflow, as do status and ledger. Which run counts is said when all of it is
+        there, and by what rules it judged comes last: cut off before, `is_measured_anew` stays true.
+
+        Args:
+            version: the version that is this file.
+            run_id: the run that measured.
+            metrics: its numbers.
+            tags: where they came from, as of `provenance_tags`.
+            extras: as of `register_student`.
+
+        Raises:
+            ModelError: there is no such version.
+        """
+        known = self.get(version)
+        model_id = str(self._store.find(version).source).removeprefix("models:/")
+        log_measurement(self._client, run_id, model_id, metrics=metrics, extras=extras)
+        if FILE_MEAN_AP in known.tags and _is_judged_anew(known, metrics, tags):
+            self._client.delete_model_version_tag(self.name, known.version, FILE_MEAN_AP)
+        last = (MEASURED_BY_RUN, *_RULES)
+        for key, value in sorted({**tags, MEASURED_BY_RUN: run_id}.items(), key=lambda tag: tag[0] in last):
+            self._client.set_model_version_tag(self.name, known.version, key, value)
+
+    def is_measured_anew(self, version: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> bool:
+        """Whether other numbers or rules are on record of a version than a run has that came to its file.
+
+        Never of one that was decided against: the numbers stay that this was about. Nor of one whose logged
+        model is gone, and its numbers with it: no others can be put there.
+
+        Raises:
+            ModelError: there is no such version.
+        """
+        known = self.get(version)
+        if known.verdict or not known.metrics:
+            return False
+        return dict(known.metrics) != dict(metrics) or _is_judged_anew(known, metrics, tags)
 
     def fetch_extra(self, version: str, name: str) -> Path | None:
         """A file that was kept with a version, on this machine; None if it has none of that name.
@@ -222,14 +274,25 @@ class ModelRegistry:
         ]
 
     def delete_version(self, version: str) -> None:
-        """Delete a version that no alias points to.
+        """Delete a version that no alias points to and no person has decided against.
 
         Raises:
-            ModelError: there is no such version, or it has an alias: MLflow would silently drop that as well.
+            ModelError: there is no such version; or it has an alias, which MLflow would drop as well; or it
+                was rolled back, withdrawn or declined, of which it is the only record.
         """
-        aliases = self._store.find(version).aliases
-        if aliases:
+        found = self._store.describe(version)
+        called = f"version {version} of '{self.name}'"
+        if found.aliases:
+            raise ModelError(f"{called} is {', '.join(found.aliases)}: it stays until another one is")
+        if found.verdict:
             raise ModelError(
-                f"version {version} of '{self.name}' is {', '.join(aliases)}: it stays until another one is"
+                f"{called} {found.verdict}: it stays, or the next run would register the same file anew and "
+                "forget that; leave it, deleting would free no space either"
             )
         self._client.delete_model_version(self.name, str(version))
+
+
+def _is_judged_anew(known: RegisteredVersion, metrics: Mapping[str, float], tags: Mapping[str, str]) -> bool:
+    """Whether the AP is another one, or was measured on other data or by other rules."""
+    has_new_rules = any(known.tags.get(key) != tags.get(key) for key in _RULES)
+    return has_new_rules or known.metrics.get(_MEAN_AP) != metrics.get(_MEAN_AP)

@@ -18,6 +18,8 @@ MODEL_NAME = "featherface"
 FILE_MEAN_AP = "file.mean_ap"
 JUDGED_BY = "judged_by"
 """Digest of thresholds, image size and rules by which a version's AP was measured."""
+MEASURED_BY_RUN = "measured.run_id"
+"""The run whose numbers count, where a later one came to the file of a version and measured it anew."""
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS_CHAMPION = "previous_champion"
@@ -32,6 +34,8 @@ REJECTED = "rejected"
 ROLLED_BACK = "rolled_back"
 WITHDRAWN = "withdrawn"
 DECLINED = "declined"
+_VERDICTS = {ROLLED_BACK: "was rolled back", WITHDRAWN: "was withdrawn", DECLINED: "was declined"}
+"""Statuses that only a person takes away."""
 
 
 class UnavailableError(ModelError):
@@ -45,7 +49,7 @@ class RegisteredVersion:
     version: str
     aliases: tuple[str, ...]
     run_id: str | None
-    """The run that made it."""
+    """The run that made it, or the last one that measured it anew."""
     created_ms: int
     """Milliseconds since 1970, UTC."""
     tags: Mapping[str, str]
@@ -65,6 +69,12 @@ class RegisteredVersion:
             return ()
         return tuple(map(str, reasons)) if isinstance(reasons, list) else ()
 
+    @property
+    def verdict(self) -> str:
+        """What was decided and only a person takes back, as "was rolled back (why)"; empty if nothing was."""
+        words = _VERDICTS.get(self.status, "")
+        return f"{words} ({'; '.join(self.reasons)})" if words and self.reasons else words
+
 
 def describe_version(client: MlflowClient, found: ModelVersion, aliases: Iterable[str]) -> RegisteredVersion:
     """What MLflow knows of a version, with the numbers of the logged model behind it.
@@ -80,13 +90,15 @@ def describe_version(client: MlflowClient, found: ModelVersion, aliases: Iterabl
         points = (client.get_logged_model(model_id).metrics or []) if scheme == "models" else []
     except MlflowException:
         points = []  # the logged model was deleted
+    run_id = found.tags.get(MEASURED_BY_RUN) or found.run_id or None
     return RegisteredVersion(
         version=str(found.version),
         aliases=tuple(sorted(aliases)),
-        run_id=found.run_id or None,
+        run_id=run_id,
         created_ms=int(found.creation_timestamp),
         tags=dict(found.tags),
-        metrics={point.key: float(point.value) for point in points},
+        # Of one run only: what it did not measure is no number of before.
+        metrics={point.key: float(point.value) for point in points if run_id in (None, point.run_id)},
     )
 
 

@@ -190,7 +190,7 @@ def gray(path: Path) -> Path:
             1,
             "stage 'distill' ended early (Killed); what it had finished is",
         ),
-        (mlflow.exceptions.MlflowException("no\nsuch run"), 1, "no such run\n"),
+        (mlflow.exceptions.MlflowException("no such run\n[SQL: SELECT 1]"), 1, "no such run\n"),
         (httpx.ConnectError("refused"), 1, "Prefect's server does not answer (refused); what is finished"),
         (OSError(28, "No space left on device", "a.txt"), 1, "a.txt: No space left on device\n"),
         (OSError(28, "No space left on device"), 1, "No space left on device\n"),

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -21,7 +22,9 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from featherface.errors import FeatherFaceError
 from featherface.tracking.connection import configure, experiment_id, shown, tracking_uri
+from featherface.tracking.download import download_model
 from featherface.tracking.mlflow_tracker import MlflowTracker
+from featherface.tracking.registry import open_registry
 from featherface.tracking.runs import (
     PROCESS,
     find_stage_run,
@@ -183,6 +186,54 @@ def test_a_damaged_database_is_refused_in_one_line(
     database.write_bytes(content[:4096] + b"\x5a" * (len(content) - 4096))
     with pytest.raises(FeatherFaceError, match=r"cannot be used \(.*malformed\); bring mlflow\.db back"):
         configure(tmp_path)
+
+
+@pytest.fixture
+def moved(client: MlflowClient, empty_database: Path, tmp_path: Path) -> Path:
+    """A workspace whose runs were kept in another folder, which is gone."""
+    old = tmp_path / "old name"
+    old.mkdir()
+    shutil.copyfile(empty_database, old / "mlflow.db")
+    configure(old)
+    return old.rename(tmp_path / "new name")
+
+
+def test_a_workspace_that_was_moved_is_refused_with_the_way_back(moved: Path, tmp_path: Path) -> None:
+    """MLflow keeps whole paths: it would find no model, and make the old folder anew for the next one."""
+    old = tmp_path / "old name"
+    for refused in (
+        lambda: configure(moved),
+        lambda: open_registry(moved),
+        lambda: download_model("models:/featherface@champion", root=moved),
+    ):
+        with pytest.raises(FeatherFaceError) as error:
+            refused()
+        assert str(error.value) == (
+            f"{moved}/mlflow.db: its runs and models are on record as lying in {old}, where this folder was; "
+            f"move it back, or make a link there: ln -s '{moved}' '{old}'"
+        )
+    assert not old.exists()
+    old.symlink_to(moved)
+    configure(moved)
+    configure(old)
+
+
+def test_a_copy_does_not_write_into_the_original(moved: Path, tmp_path: Path) -> None:
+    shutil.copytree(moved, tmp_path / "old name")
+    with pytest.raises(FeatherFaceError, match="old name, of which this folder is a copy; work there"):
+        configure(moved)
+
+
+def test_artifacts_may_lie_where_a_link_leads_or_where_somebody_put_them(
+    client: MlflowClient, moved: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "mlartifacts").symlink_to(tmp_path / "disk")
+    configure(tmp_path)
+    with sqlite3.connect(moved / "mlflow.db") as database:
+        database.execute("UPDATE experiments SET artifact_location = 's3://store/mlartifacts'")
+    database.close()
+    configure(moved)
 
 
 @pytest.mark.parametrize(

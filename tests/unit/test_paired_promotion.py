@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from botocore.exceptions import EndpointConnectionError
 from mlflow import MlflowClient, artifacts
 from test_registry import write_detector
+from tiers import slow
 
 from featherface.config import Config, PromoteConfig
 from featherface.data.synthetic import synthesize_dataset
 from featherface.data.widerface import open_widerface
 from featherface.errors import ModelError
 from featherface.evaluation.bootstrap import Interval
-from featherface.evaluation.predictions import save_archive
+from featherface.evaluation.predictions import save_archive, write_predictions
 from featherface.evaluation.widerface import image_key
+from featherface.stages import names
+from featherface.stages.base import Workspace
 from featherface.tracking import ledger, moves
 from featherface.tracking.connection import experiment_id
-from featherface.tracking.provenance import DATA_MD5
+from featherface.tracking.provenance import DATA_MD5, GIT_SHA
 from featherface.tracking.registry import ModelRegistry
-from featherface.tracking.versions import JUDGED_BY, RegisteredVersion, UnavailableError
-from pipelines.gate import judge
+from featherface.tracking.versions import FILE_MEAN_AP, JUDGED_BY, RegisteredVersion, UnavailableError
+from pipelines.gate import Decision, judge
 from pipelines.opponent import (
     PREDICTIONS_FILE,
     gate_metrics,
@@ -31,7 +35,8 @@ from pipelines.opponent import (
     meet_champion,
     paired_difference,
 )
-from pipelines.tasks import judge_and_promote
+from pipelines.reproduction import RECIPE
+from pipelines.tasks import judge_and_promote, register
 
 METRICS = {
     "val/ap_mean": 0.9,
@@ -204,6 +209,114 @@ def good_version(client: MlflowClient, tmp_path: Path) -> Callable[[float], str]
         return version
 
     return add
+
+
+@pytest.fixture
+def run_pipeline(client: MlflowClient, tmp_path: Path) -> Callable[..., tuple[str, Decision]]:
+    """What the flow does once its stages are done: they have always come to the same file."""
+    (tmp_path / names.ONNX_FILE).parent.mkdir(parents=True)
+    write_detector(tmp_path / names.ONNX_FILE)
+    for name in RECIPE:
+        (tmp_path / name).write_text("{}")
+
+    def run(*, judged_by: str = "as now", found: float = 1.0, **metrics: float) -> tuple[str, Decision]:
+        workspace, boxes = Workspace(tmp_path), np.array([[1.0, 1.0, 9.0, 9.0, found]])
+        student = METRICS | {f"bench/{name}": value for name, value in metrics.items()}
+        workspace.write_json(names.REPORT_METRICS, {"student": student})
+        write_predictions(tmp_path / names.PREDICTIONS, {"0--Parade/0_Parade_1": boxes})
+        run_id = client.create_run(experiment_id(client)).info.run_id
+        version, _ = register.fn(tmp_path, run_id, {DATA_MD5: "d.dir", JUDGED_BY: judged_by, GIT_SHA: run_id})
+        if FILE_MEAN_AP not in ModelRegistry().get(version).tags:
+            ModelRegistry().record_file_score(version, METRICS["val/ap_mean"])
+        return version, judge_and_promote.fn(version, tmp_path, Config())
+
+    return run
+
+
+def test_a_file_that_was_measured_anew_is_judged_by_the_new_numbers(
+    run_pipeline: Callable[..., tuple[str, Decision]],
+) -> None:
+    """A busy machine must not keep a student out for ever."""
+    version, decision = run_pipeline(latency_ratio=3.0)
+    assert not decision.promoted
+    assert run_pipeline(latency_ratio=3.0) == (version, decision)
+    again, decision = run_pipeline(latency_ratio=0.5)
+    assert (again, decision.promoted) == (version, True)
+    assert ModelRegistry().get(version).metrics["bench/latency_ratio"] == 0.5
+    assert [(entry.action, entry.version) for entry in ModelRegistry().history()] == [("promote", version)]
+
+
+def test_rules_that_changed_are_on_record_with_what_was_measured_by_them(
+    run_pipeline: Callable[..., tuple[str, Decision]],
+) -> None:
+    registry = ModelRegistry()
+    version, _ = run_pipeline(judged_by="at 640 px", gone=1.0)
+    first = registry.get(version)
+    run_pipeline(judged_by="as now", found=0.5)
+    second = registry.get(version)
+    assert second.tags[JUDGED_BY] == "as now"
+    assert second.run_id == second.tags[GIT_SHA] != first.run_id, (
+        "lineage and recipe are those of the numbers"
+    )
+    assert dict(second.metrics) == METRICS, "also those that there are no more"
+    predictions = kept_predictions(registry, second)
+    assert predictions is not None
+    assert predictions["0--Parade/0_Parade_1"][0, 4] == 0.5
+    assert second.status == "promoted"
+    run_pipeline(judged_by="as now", found=0.5)
+    assert registry.get(version) == second, "nothing changed, so nothing is written"
+
+
+def test_a_file_score_by_other_rules_does_not_count(
+    run_pipeline: Callable[..., tuple[str, Decision]],
+) -> None:
+    registry = ModelRegistry()
+    version, _ = run_pipeline()
+    run_id, slower = registry.get(version).run_id or "", METRICS | {"bench/latency_ratio": 0.7}
+    for rules, counts in (("as now", True), ("at 640 px", False)):  # a clock has no say in it
+        tags = {DATA_MD5: "d.dir", JUDGED_BY: rules}
+        registry.record_measurement(version, run_id, metrics=slower, tags=tags, extras={})
+        assert (FILE_MEAN_AP in registry.get(version).tags) == counts
+
+
+def test_a_verdict_stays_with_the_numbers_that_it_was_about(
+    run_pipeline: Callable[..., tuple[str, Decision]],
+) -> None:
+    version, _ = run_pipeline(latency_ratio=3.0)
+    ModelRegistry().record_decline(version, "by Ann")
+    declined = ModelRegistry().get(version)
+    again, decision = run_pipeline(judged_by="others", latency_ratio=0.1)
+    assert (again, decision.promoted) == (version, False)
+    assert decision.reasons[0].startswith(f"version {version} was declined (by Ann)")
+    assert ModelRegistry().get(version) == declined
+
+
+@pytest.mark.parametrize(
+    "call",
+    [slow("log_model_artifacts"), "log_batch", slow("delete_model_version_tag"), "set_model_version_tag"],
+)
+def test_a_measurement_that_broke_off_is_repeated(
+    run_pipeline: Callable[..., tuple[str, Decision]], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    version, _ = run_pipeline()
+    real = getattr(MlflowClient, call)
+
+    def die(*arguments: Any, **others: Any) -> None:
+        if call == "set_model_version_tag" and JUDGED_BY not in arguments:
+            return real(*arguments, **others)
+        raise ConnectionError("the machine is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, call, die)
+        with pytest.raises(ConnectionError):
+            run_pipeline(judged_by="others")
+    assert ModelRegistry().get(version).tags[JUDGED_BY] == "as now"
+    run_pipeline(judged_by="others", found=0.5)
+    after = ModelRegistry().get(version)
+    assert after.tags[JUDGED_BY] == "others"
+    predictions = kept_predictions(ModelRegistry(), after)
+    assert predictions is not None
+    assert predictions["0--Parade/0_Parade_1"][0, 4] == 0.5
 
 
 def test_what_was_rolled_back_comes_back_by_hand_only(

@@ -30,6 +30,7 @@ from featherface.tracking.download import download_model
 from featherface.tracking.ledger import LedgerEntry, champions
 from featherface.tracking.packaging import FACE_COLUMNS, save_pyfunc
 from featherface.tracking.registry import ModelRegistry
+from featherface.tracking.version_store import VersionStore
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = (("promote", 1), ("promote", 3), ("rollback", 2))
@@ -432,6 +433,30 @@ def test_a_version_with_an_alias_is_not_deleted(
             main(["registry", "delete", version, "--root", str(tmp_path)])
         assert (left.value.code, words in "".join(capsys.readouterr())) == (code, True)
     assert [each.version for each in registry.list_versions()] == ["3", "2"]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("rolled_back", "was rolled back (misses helmets)"),
+        ("withdrawn", "was withdrawn"),
+        ("declined", "was declined"),
+    ],
+)
+def test_a_version_with_a_verdict_is_not_deleted(
+    registry: ModelRegistry, client: MlflowClient, add_version: Callable[[], str], status: str, words: str
+) -> None:
+    """The version is the only record of it: the next run would register the same file, and promote it."""
+    version = add_version()
+    VersionStore(client, "featherface").tag_decision(version, status, ["misses helmets"])
+    with pytest.raises(ModelError) as refused:
+        registry.delete_version(version)
+    assert f"version 1 of 'featherface' {words}" in str(refused.value)
+    assert "the next run would register the same file anew" in str(refused.value)
+    assert [each.version for each in registry.list_versions()] == ["1"]
+    registry.record_rejection(version, ["too slow"])  # the gate's own, from numbers that it measures again
+    registry.delete_version(version)
+    assert registry.list_versions() == []
 
 
 @pytest.mark.parametrize("version", ["7", "champion", "-1"])

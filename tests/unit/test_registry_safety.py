@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from mlflow import MlflowClient, artifacts
 from mlflow.artifacts import download_artifacts
 from onnx import TensorProto, helper
+from sqlalchemy import Engine, event
 from test_registry import write_detector
 from tiers import slow
 
@@ -645,3 +647,35 @@ def test_where_no_registry_is_none_is_made(
     words = "is no SQLite database" if kind == "garbage" else "no registry at"
     assert (left.value.code, words in line) == (2, True), line
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.fixture
+def read_only(registry: ModelRegistry, add_version: Callable[[], str]) -> Iterator[None]:
+    """Three champions in a database that takes no more; permissions would not stop root."""
+    for _ in range(3):
+        registry.promote(add_version())
+
+    def forbid_writing(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute("PRAGMA query_only=ON")
+
+    event.listen(Engine, "checkout", forbid_writing)
+    yield
+    event.remove(Engine, "checkout", forbid_writing)
+
+
+@pytest.mark.usefixtures("read_only")
+@pytest.mark.parametrize("command", ["promote 1", slow("rollback"), "delete 1"])
+def test_a_database_that_cannot_be_written_is_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """MLflow itself says it with two tracebacks and the statement."""
+    with pytest.raises(SystemExit) as left:
+        main(["registry", *command.split(), "--root", str(tmp_path)])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert left.value.code == 1
+    assert line == (
+        f"featherface: the tracking store sqlite:///{tmp_path}/mlflow.db cannot be used (attempt to write "
+        "a readonly database); see that it can be written and its disk has room, then run the same command "
+        "again"
+    )
+    assert not caplog.records
