@@ -18,6 +18,7 @@ from featherface.child_process import child_environment, module_command
 from featherface.config import read_yaml
 from featherface.errors import ConfigError, EndedEarlyError, FeatherFaceError
 from featherface.files import write_atomically
+from featherface.stages.turn import HOLDER_VARIABLE
 from featherface.tracking.connection import ARTIFACTS
 from pipelines.dvc_locks import mend_locks
 
@@ -138,6 +139,7 @@ def stale_stages(root: Path) -> set[str]:
 def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
     """Run one stage through DVC, its output going where ours goes; DVC restores it from its cache if it can.
 
+    The stage works in this process's turn of the workspace.
     DVC and the stage end with this process, however it ends: the next run finds nobody at work here.
 
     Raises:
@@ -149,9 +151,10 @@ def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
     # Progress bars want the terminal itself; only without one its output can go through our hands.
     is_watched = sys.stderr.isatty()
     last_words: deque[str] = deque(maxlen=_LAST_LINES)
+    told = {**environment, HOLDER_VARIABLE: str(os.getpid())}
     with subprocess.Popen(  # noqa: S603 - our own interpreter, a stage name from STAGES
         module_command("dvc", "repro", "--quiet", "--single-item", stage),
-        cwd=root, env=child_environment(dvc_environment(environment)), text=True, errors="replace",
+        cwd=root, env=child_environment(dvc_environment(told)), text=True, errors="replace",
         stdout=None if is_watched else subprocess.PIPE, stderr=None if is_watched else subprocess.STDOUT,
     ) as process:  # fmt: skip
         try:
