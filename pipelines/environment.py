@@ -15,7 +15,7 @@ def prefect_ready(root: Path) -> Iterator[None]:
     Its state is kept inside the workspace. Without a `PREFECT_API_URL` there is a server for just this run.
 
     Raises:
-        EndedEarlyError: that server does not start.
+        EndedEarlyError: that server does not start, or the one that is named does not answer.
     """
     defaults = {
         "PREFECT_HOME": str(root / ".prefect"),

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+from contextlib import nullcontext
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 from prefect.exceptions import TerminationSignal
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from featherface.errors import EndedEarlyError, FeatherFaceError
 from pipelines.console import TerseConsoleHandler
+from pipelines.temporary_server import prefect_server
 
 ROOT = Path(__file__).parents[2]
 RUN = """
@@ -84,3 +91,39 @@ def test_prefect_s_summary_of_a_failed_task_is_not_printed() -> None:
     for logger, is_printed in (("prefect.task_runs", False), ("PIL", True)):
         record = logging.LogRecord(logger, logging.ERROR, "", 1, text, (), None)
         assert TerseConsoleHandler().filter(record) == is_printed
+
+
+def test_a_named_server_that_is_away_is_named_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"  # of nobody, once it is closed
+    with (
+        temporary_settings({PREFECT_API_URL: f"http://ann:secret@{address}/api"}),
+        pytest.raises(EndedEarlyError) as refused,
+        prefect_server(),
+    ):
+        pytest.fail("nobody is there")
+    assert str(refused.value) == (
+        f"the Prefect server at http://{address}/api does not answer ([Errno {errno.ECONNREFUSED}] "
+        "Connection refused); start it, or unset PREFECT_API_URL"
+    )
+
+
+@pytest.mark.parametrize(("status", "is_refused"), [(200, False), (503, True)])
+def test_a_named_server_is_asked_whether_it_is_well(status: int, *, is_refused: bool) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert self.path == "/api/health"
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.handle_request).start()
+        url = f"http://127.0.0.1:{server.server_port}/api"
+        refusal = (
+            pytest.raises(EndedEarlyError, match=r"does not answer .*503") if is_refused else nullcontext()
+        )
+        with temporary_settings({PREFECT_API_URL: url}), refusal, prefect_server():
+            assert not is_refused
