@@ -65,6 +65,30 @@ def test_the_server_is_out_of_reach_of_ctrl_c_and_goes_with_a_killed_run(tmp_pat
         assert not server.is_running()
 
 
+TWO_WORKSPACES = """
+import contextlib, os, pathlib
+from prefect.settings import PREFECT_HOME
+from pipelines import environment, temporary_server
+temporary_server.prefect_server = contextlib.nullcontext
+for name in ("one", "two"):
+    with environment.prefect_ready(pathlib.Path(name)):
+        print(PREFECT_HOME.value(), os.environ["PREFECT_HOME"])
+print(os.environ.get("PREFECT_HOME"))
+"""
+
+
+@pytest.mark.parametrize("named", [None, "three"], ids=["nobody", "the user"])
+def test_each_workspace_of_a_process_keeps_its_own_state(tmp_path: Path, named: str | None) -> None:
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    own = {"PYTHONPATH": str(ROOT)} | ({} if named is None else {"PREFECT_HOME": named})
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_WORKSPACES], cwd=tmp_path, env=others | own,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    homes = [named] * 2 if named else ["one/.prefect", "two/.prefect"]
+    assert done.stdout.splitlines() == [*(f"{home} {home}" for home in homes), str(named)]
+
+
 @pytest.mark.parametrize(
     ("error", "logger", "is_printed"),
     [
