@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from featherface.child_process import module_command
 
@@ -20,11 +20,18 @@ def launched_rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def become_processes(number: int, arguments: Sequence[str]) -> None:
+def become_processes(
+    number: int, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None
+) -> None:
     """Go on as `torchrun` with that many processes of `python -m featherface ARGUMENTS`; does not return.
 
     Processes that `torchrun` started already stay what they are, and so does one that would be alone: on a
     machine with GPUs there is one process for each at most.
+
+    Args:
+        number: of processes.
+        arguments: of `featherface` in each.
+        environment: what they are told besides what this process was.
     """
     if number == 1 or "RANK" in os.environ:
         return
@@ -34,7 +41,8 @@ def become_processes(number: int, arguments: Sequence[str]) -> None:
     # torchrun would set it too, and say so at length; the training sets its own number of threads anyway.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     options = ["--standalone", f"--nproc-per-node={number}", "-m", "featherface", *arguments]
-    os.execv(sys.executable, module_command("torch.distributed.run", *options))  # noqa: S606 - our own interpreter
+    command = module_command("torch.distributed.run", *options)
+    os.execve(sys.executable, command, {**os.environ, **(environment or {})})  # noqa: S606 - our own interpreter
 
 
 def _processes_that_fit(number: int) -> int:

@@ -13,10 +13,10 @@ from featherface.errors import DataError
 from featherface.stages import names
 from featherface.stages.base import PARAMS_FILE, StageResult
 from featherface.stages.tracked import last_run_id, run_tracked
+from featherface.stages.turn import workspace_turn
 from featherface.tracking.provenance import data_md5, stage_lock_md5
 from featherface.tracking.runs import tie_run
 from pipelines import dvc_commands
-from pipelines.workspace_turn import workspace_turn
 
 logger = logging.getLogger(__name__)
 

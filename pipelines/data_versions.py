@@ -9,10 +9,10 @@ from pathlib import Path
 from featherface.config import load_config
 from featherface.errors import DataError, FeatherFaceError
 from featherface.stages.base import PARAMS_FILE
+from featherface.stages.turn import workspace_turn
 from featherface.tracking.connection import shown
 from featherface.tracking.provenance import data_md5
 from pipelines import dvc_commands
-from pipelines.workspace_turn import workspace_turn
 
 logger = logging.getLogger(__name__)
 

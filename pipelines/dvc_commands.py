@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import configparser
 import json
+import logging
 import os
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +20,17 @@ from featherface.child_process import child_environment, module_command
 from featherface.config import read_yaml
 from featherface.errors import ConfigError, EndedEarlyError, FeatherFaceError
 from featherface.files import write_atomically
+from featherface.stages.turn import HOLDER_VARIABLE
 from featherface.tracking.connection import ARTIFACTS
 from pipelines.dvc_locks import mend_locks
 
+logger = logging.getLogger(__name__)
+
 DATA_FILE = "data.dvc"
+LOCK_FILE = "dvc.lock"
 _CONFIG_FILES = (".dvc/config", ".dvc/config.local")
 _MENDING = {
-    "dvc.lock": "restore it from git, or delete it: stages whose outputs are in DVC's cache come back from "
+    LOCK_FILE: "restore it from git, or delete it: stages whose outputs are in DVC's cache come back from "
     "there, others run again",
     DATA_FILE: "restore it from git, or delete it: the data that are there are recorded anew",
     **dict.fromkeys(_CONFIG_FILES, "restore it from git, or put that of another workspace in its place"),
@@ -32,6 +38,8 @@ _MENDING = {
 MESSAGE_CHARS = 600
 _LAST_LINES = 4
 _GOODBYE_S = 3.0
+_ATTEMPTS = 5
+_PAUSE_S = 0.2
 _SETTINGS = b"[core]\n    no_scm = True\n    analytics = false\n    autostage = false\n"
 # MLflow keeps each version's recipe, a `data.dvc` with it; file managers leave notes where somebody looked.
 _FILES_OF_OTHERS = (f"/{ARTIFACTS}", ".DS_Store", "Thumbs.db")
@@ -66,34 +74,55 @@ def run_dvc(root: Path, *arguments: str) -> str:
         DvcError: it failed.
     """
     mend_locks(root)
+    _drop_empty_lock(root)
     done = subprocess.run(  # noqa: S603 - our own interpreter, arguments from this project
         [sys.executable, "-m", "dvc", *arguments],
         cwd=root, env=dvc_environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
-        refuse_broken_files(root)
+        refuse_broken_files(root, done.stdout + done.stderr)
         words = " ".join((done.stderr or done.stdout).split())[-MESSAGE_CHARS:]
         raise DvcError(f"{root}: `dvc {' '.join(arguments)}` failed: {words}")
     return done.stdout
 
 
-def refuse_broken_files(root: Path) -> None:
+def _drop_empty_lock(root: Path) -> None:
+    """Remove a `dvc.lock` with nothing in it, of a DVC that was killed after it had opened the file anew."""
+    path = root / LOCK_FILE
+    for _ in range(_ATTEMPTS):
+        if not path.is_file() or path.stat().st_size > 0:
+            return
+        time.sleep(_PAUSE_S)  # somebody may be writing it
+    logger.warning("%s: is empty, as DVC leaves it when it is killed; removed", path)
+    path.unlink(missing_ok=True)
+
+
+def refuse_broken_files(root: Path, words: str = "") -> None:
     """Name the file of DVC's that nobody can read: DVC shows a traceback, or with `--quiet` nothing at all.
+
+    Args:
+        root: of the DVC project.
+        words: of DVC, which names files that are YAML but not as it writes them, without saying what to do.
 
     Raises:
         DvcError: there is one.
     """
     for name, advice in _MENDING.items():
         path = root / name
-        if not path.exists():
-            continue
-        try:
-            if name in _CONFIG_FILES:
-                _read_config(path)
-            else:
-                read_yaml(path)
-        except (ConfigError, configparser.Error, UnicodeDecodeError) as error:
+        error = _why_unreadable(path, is_config=name in _CONFIG_FILES) if path.exists() else None
+        if error is not None or f"{name}' validation failed" in words:
             raise DvcError(f"{path}: is broken, DVC cannot read it; {advice}") from error
+
+
+def _why_unreadable(path: Path, *, is_config: bool) -> Exception | None:
+    try:
+        if is_config:
+            _read_config(path)
+        else:
+            read_yaml(path)
+    except (ConfigError, configparser.Error, UnicodeDecodeError) as error:
+        return error
+    return None
 
 
 def default_remote(root: Path) -> str | None:
@@ -138,6 +167,7 @@ def stale_stages(root: Path) -> set[str]:
 def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
     """Run one stage through DVC, its output going where ours goes; DVC restores it from its cache if it can.
 
+    The stage works in this process's turn of the workspace.
     DVC and the stage end with this process, however it ends: the next run finds nobody at work here.
 
     Raises:
@@ -146,26 +176,31 @@ def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
             server has no other place for them.
     """
     mend_locks(root)
+    _drop_empty_lock(root)
     # Progress bars want the terminal itself; only without one its output can go through our hands.
     is_watched = sys.stderr.isatty()
     last_words: deque[str] = deque(maxlen=_LAST_LINES)
+    told = {**environment, HOLDER_VARIABLE: str(os.getpid())}
     with subprocess.Popen(  # noqa: S603 - our own interpreter, a stage name from STAGES
         module_command("dvc", "repro", "--quiet", "--single-item", stage),
-        cwd=root, env=child_environment(dvc_environment(environment)), text=True, errors="replace",
+        cwd=root, env=child_environment(dvc_environment(told)), text=True, errors="replace",
         stdout=None if is_watched else subprocess.PIPE, stderr=None if is_watched else subprocess.STDOUT,
     ) as process:  # fmt: skip
         try:
             for line in process.stdout or ():
                 sys.stderr.write(line)
                 sys.stderr.flush()
-                last_words.append(line.strip())
+                if line.strip():
+                    last_words.append(line.strip())
             process.wait()
         except BaseException:
             _end(process)
             raise
     if process.returncode != 0:
         refuse_broken_files(root)
-        raise StageDiedError(stage, " | ".join(filter(None, last_words))[-MESSAGE_CHARS:])
+        if not last_words:
+            run_dvc(root, "stage", "list")  # reads its files again, and says what `--quiet` keeps to itself
+        raise StageDiedError(stage, " | ".join(last_words)[-MESSAGE_CHARS:])
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_HOME = "PREFECT_HOME"
+
 
 @contextmanager
 def prefect_ready(root: Path) -> Iterator[None]:
@@ -15,10 +17,9 @@ def prefect_ready(root: Path) -> Iterator[None]:
     Its state is kept inside the workspace. Without a `PREFECT_API_URL` there is a server for just this run.
 
     Raises:
-        EndedEarlyError: that server does not start.
+        EndedEarlyError: that server does not start, or the one that is named does not answer.
     """
     defaults = {
-        "PREFECT_HOME": str(root / ".prefect"),
         # Its telemetry writes beside the flow into the same SQLite file: "database is locked".
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # Nothing here is kept in blocks; their types would take seconds of a new workspace.
@@ -30,7 +31,24 @@ def prefect_ready(root: Path) -> Iterator[None]:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    from pipelines.temporary_server import prefect_server
+    with _home_in(root):
+        from prefect.context import refresh_global_settings_context
 
-    with prefect_server():
+        from pipelines.temporary_server import prefect_server
+
+        refresh_global_settings_context()  # it may have been imported for another workspace
+        with prefect_server():
+            yield
+
+
+@contextmanager
+def _home_in(root: Path) -> Iterator[None]:
+    """Name the workspace's folder for Prefect's state while the block runs, unless the user named another."""
+    if _HOME in os.environ:
         yield
+        return
+    os.environ[_HOME] = str(root / ".prefect")
+    try:
+        yield
+    finally:
+        os.environ.pop(_HOME, None)  # the next workspace of this process has its own

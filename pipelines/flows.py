@@ -22,7 +22,7 @@ from featherface.tracking.runs import reap_runs, start_pipeline_run
 from featherface.tracking.versions import JUDGED_BY
 from pipelines import dvc_commands
 from pipelines.outcome import PipelineOutcome, StageOutcome
-from pipelines.tasks import judge_and_promote, register, reproduce, score_file
+from pipelines.tasks import judge_and_promote, register, reproduce, result_of, score_file
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def run_flow(root: Path) -> PipelineOutcome:
         StageDiedError: a stage was killed or broke.
     """
     state = retrain_and_judge(root, return_state=True)
-    outcome = state.result()
+    outcome = result_of(state)
     if not isinstance(outcome, PipelineOutcome):
         raise TypeError(f"the flow ended without an outcome: {state.name}: {state.message}")
     return outcome

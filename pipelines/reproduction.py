@@ -66,12 +66,13 @@ def reproduce_version(version: str, *, root: Path, target: Path) -> Reproduction
     Args:
         version: of the registry.
         root: the workspace whose registry and DVC cache are meant.
-        target: a new folder for code and workspace; what it needs stays there.
+        target: a new folder for code and workspace; what it needs stays there, and git has it registered as a
+            worktree until `git worktree remove --force TARGET`.
 
     Raises:
         ModelError: there is no such registry or version, it was made with uncommitted changes, or its recipe
             was not kept, cannot be fetched now or names files outside the workspace.
-        DataError: the target is there already, or the commit is not in this repository.
+        DataError: the target is there already or cannot be made, or the commit is not in this repository.
         FeatherFaceError: the store cannot be used, or the pipeline failed.
     """
     root, target = root.resolve(), target.resolve()
@@ -104,11 +105,17 @@ def _commit_of(registered: RegisteredVersion) -> str:
 
 
 def _check_out(commit: str, target: Path) -> None:
-    done = _git("worktree", "add", "--detach", str(target), commit)
+    found = _git("cat-file", "-e", f"{commit}^{{commit}}")
+    if found.returncode != 0:
+        raise DataError(
+            f"commit {commit}: is not in {_PROJECT} ({' '.join(found.stderr.split())}); fetch it first"
+        )
+    # --force: a worktree stays registered when somebody deletes its folder, and this folder is not there.
+    done = _git("worktree", "add", "--force", "--detach", str(target), commit)
     if done.returncode != 0:
         raise DataError(
-            f"commit {commit}: cannot be checked out from {_PROJECT} ({' '.join(done.stderr.split())}); "
-            "fetch it first"
+            f"commit {commit}: cannot be checked out from {_PROJECT} to {target} "
+            f"({' '.join(done.stderr.split())}); mend that, or give another --target"
         )
 
 

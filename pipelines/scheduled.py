@@ -19,6 +19,7 @@ from prefect.states import Completed, Failed
 from featherface.config import Config, load_config
 from featherface.evaluation.run import evaluate_model_file, judging_by
 from featherface.stages.base import PARAMS_FILE
+from featherface.stages.turn import WorkspaceBusyError, workspace_turn
 from featherface.tracking.connection import configure, patient_client
 from featherface.tracking.download import download_model
 from featherface.tracking.provenance import DATA_MD5, data_md5, provenance_tags
@@ -27,7 +28,6 @@ from featherface.tracking.runs import start_pipeline_run
 from featherface.tracking.versions import JUDGED_BY, MODEL_NAME
 from pipelines.flows import retrain_and_judge
 from pipelines.workspace import prepare_workspace
-from pipelines.workspace_turn import WorkspaceBusyError, workspace_turn
 
 APPROVAL_S = 7 * 24 * 3600
 _MEAN_AP = "val/ap_mean"

@@ -11,6 +11,7 @@ from typing import Any
 from prefect import task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
+from prefect.utilities.asyncutils import run_coro_as_sync
 
 from featherface.config import Config, EvaluateConfig
 from featherface.errors import FeatherFaceError
@@ -37,10 +38,18 @@ logger = logging.getLogger(__name__)
 RETRY_DELAYS_S = [5.0, 20.0]
 
 
+def result_of(state: State[Any]) -> Any:
+    """What a flow or task gave, or the error that it ended with, which is raised.
+
+    `State.result` gives a coroutine where a loop of asyncio runs, as in a notebook.
+    """
+    return run_coro_as_sync(state.aresult())
+
+
 def _is_worth_a_retry(_task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Bad input stays bad; a killed stage goes on from its checkpoint, a server may come back."""
     try:
-        state.result()
+        result_of(state)
     except FeatherFaceError:
         return False
     except Exception as error:  # noqa: BLE001 - whatever it was, it is asked only what kind it was

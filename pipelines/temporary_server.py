@@ -16,14 +16,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
+from prefect.client.orchestration import get_client
 from prefect.context import refresh_global_settings_context
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from featherface.errors import EndedEarlyError
 
 STARTUP_S = 180.0
+_ANSWER_S = 10.0
 _GOODBYE_S = 5.0
 _HOST = "127.0.0.1"
 
@@ -33,9 +35,11 @@ def prefect_server() -> Iterator[None]:
     """Have a server while the block runs: that of `PREFECT_API_URL`, or one that ends with the block.
 
     Raises:
-        EndedEarlyError: ours does not start; its own words are on stderr.
+        EndedEarlyError: the one that is named does not answer, or ours does not start; its own words are on
+            stderr.
     """
-    if PREFECT_API_URL.value():
+    if url := PREFECT_API_URL.value():
+        _refuse_absent(url)
         yield
         return
     with socket.create_server((_HOST, 0)) as listener:  # the system knows which port is free
@@ -50,6 +54,27 @@ def prefect_server() -> Iterator[None]:
                 _deliver_all()
     finally:
         _stop(process)
+
+
+def _refuse_absent(url: str) -> None:
+    """Ask a server once; the flow would tell that it is away in a traceback of 150 lines."""
+    # Not at the top: our own server is this module too, and has no need of MLflow.
+    from featherface.tracking.connection import first_line, shown
+
+    try:
+        settings = {"timeout": _ANSWER_S}
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(sync_client=True, httpx_settings=settings) as client,
+        ):
+            error = client.api_healthcheck()
+    except httpx.InvalidURL as invalid:
+        error = invalid
+    if error is not None:
+        raise EndedEarlyError(
+            f"the Prefect server at {shown(url)} does not answer ({first_line(error)}); start it, or unset "
+            f"{PREFECT_API_URL.name}"
+        ) from error
 
 
 def _start(listener: socket.socket) -> subprocess.Popen[bytes]:

@@ -15,6 +15,7 @@ from featherface.errors import ConfigError, DataError
 from featherface.files import sha256_of, write_atomically
 from featherface.stages.base import PARAMS_FILE
 from featherface.stages.dvc_yaml import HEADER, render_dvc_yaml
+from featherface.tracking.connection import shown
 from featherface.tracking.provenance import UNKNOWN, data_md5
 from pipelines import dvc_commands
 
@@ -114,8 +115,10 @@ def bring_data(root: Path, config: Config, *, source: Path | None) -> None:
         if recorded is not None:
             _refuse_changed_data(root, config.data.root, recorded)
             return
-    elif recorded is None or not _fetch_data(root):
-        _make_data(folder, config, source)
+    else:
+        can_be_made = config.data.source == "synthetic" or source is not None
+        if recorded is None or not _fetch_data(root, recorded, can_be_made=can_be_made):
+            _make_data(folder, config, source)
     _record_data(root, config.data.root, recorded)
 
 
@@ -151,12 +154,19 @@ def _given_photographs(folder: Path, source: Path | None) -> Path:
     return source
 
 
-def _fetch_data(root: Path) -> bool:
-    """Take the recorded version from DVC's cache or remote; False where neither has it."""
+def _fetch_data(root: Path, recorded: str, *, can_be_made: bool) -> bool:
+    """Take the recorded version from DVC's cache or remote; False where it has to be made anew."""
     has_remote = bool(dvc_commands.run_dvc(root, "remote", "list").strip())
     try:
         dvc_commands.run_dvc(root, "pull" if has_remote else "checkout", dvc_commands.DATA_FILE)
     except dvc_commands.DvcError as error:
+        if has_remote and not can_be_made:
+            remote = dvc_commands.default_remote(root) or "DVC's remote"
+            raise DataError(
+                f"{root / dvc_commands.DATA_FILE}: its version {recorded} cannot be fetched from "
+                f"{shown(remote)} ({shown(str(error))}); start the remote if it is away, or give the "
+                "photographs with --data DIR"
+            ) from error
         logger.debug("the recorded data is in no cache or remote (%s)", error)
         return False
     return True

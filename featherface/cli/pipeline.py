@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -99,11 +100,15 @@ def run(
     from featherface.child_process import end_with_named_parent
     from featherface.launching import become_processes, launched_rank
     from featherface.stages.tracked import num_processes_of, run_tracked
+    from featherface.stages.turn import HOLDER_VARIABLE, workspace_turn
 
     end_with_named_parent()
     root = root.resolve()
-    become_processes(num_processes_of(stage, root), ["run", stage, "--root", str(root)])
-    result = run_tracked(stage, root)
+    number = num_processes_of(stage, root)
+    # The first process of a training holds the workspace for the others.
+    with workspace_turn(root) if launched_rank() == 0 else nullcontext("") as holder:
+        become_processes(number, ["run", stage, "--root", str(root)], environment={HOLDER_VARIABLE: holder})
+        result = run_tracked(stage, root)
     if launched_rank() == 0:
         typer.echo(f"{stage}: {result.summary}")
     return 0

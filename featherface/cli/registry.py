@@ -88,7 +88,10 @@ def reproduce(
         Path | None, typer.Option(help="New folder for code and workspace; default: reproductions/VERSION.")
     ] = None,
 ) -> int:
-    """Make a version again from its own commit, and compare; ends with 1 if it came out different."""
+    """Make a version again from its own commit, and compare; ends with 1 if it came out different.
+
+    The target stays, as a worktree of git: `git worktree remove --force TARGET` takes it away.
+    """
     reproduction = find_flow("reproduce_version")(
         version, root=root, target=target or Path("reproductions") / version
     )

@@ -33,7 +33,12 @@ MAX_LOGGED_BYTES = 20 * 2**20
 
 
 def num_processes_of(name: str, root: Path) -> int:
-    """How many processes params.yaml asks for in a stage; 1 for those that train nothing."""
+    """How many processes params.yaml asks for in a stage; 1 for those that train nothing.
+
+    Raises:
+        ConfigError: there is no such stage.
+    """
+    _refuse_unknown(name)
     if name not in ("train_teacher", "distill"):
         return 1
     try:
@@ -61,16 +66,19 @@ def run_tracked(
     Raises:
         FeatherFaceError: bad input: unknown stage, broken params.yaml, missing files.
     """
-    stage = STAGES.get(name)
-    if stage is None:
-        raise ConfigError(f"there is no stage '{name}'; known: {', '.join(STAGES)}")
+    _refuse_unknown(name)
     failure = Workspace(root).state_dir(name) / FAILURE_FILE
     failure.unlink(missing_ok=True)
     try:
-        return _run(stage, load_config(root / PARAMS_FILE), root, perform)
+        return _run(STAGES[name], load_config(root / PARAMS_FILE), root, perform)
     except FeatherFaceError as error:
         failure.write_text(str(error), encoding="utf-8")
         raise
+
+
+def _refuse_unknown(name: str) -> None:
+    if name not in STAGES:
+        raise ConfigError(f"there is no stage '{name}'; known: {', '.join(STAGES)}")
 
 
 def last_run_id(root: Path, stage: str) -> str | None:

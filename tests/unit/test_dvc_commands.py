@@ -154,6 +154,44 @@ def test_a_broken_file_of_dvcs_is_named_with_what_to_do(
         describe_data(workspace / "data")
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("dvc.lock", "stages: 3\n"), ("data.dvc", "outs: 3\n")], ids=["lock", "data"]
+)
+def test_a_file_of_another_schema_is_named_with_what_to_do(workspace: Path, name: str, text: str) -> None:
+    (workspace / "dvc.yaml").write_text(COPY)
+    (workspace / name).write_text(text)
+    with pytest.raises(
+        dvc_commands.DvcError, match=rf"{name}: is broken, DVC cannot read it; {dict(BROKEN)[name]}"
+    ):
+        dvc_commands.stale_stages(workspace)
+    if name == "dvc.lock":  # a stage has no need of the other
+        with pytest.raises(dvc_commands.DvcError, match=rf"{name}: is broken"):
+            dvc_commands.reproduce(workspace, "work", {})
+
+
+def test_an_empty_lock_is_taken_for_none(
+    workspace: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC opens the file anew before it writes it, and may be killed in between."""
+    lock = workspace / "dvc.lock"
+    (workspace / "dvc.yaml").write_text(COPY)
+    lock.touch()
+    monkeypatch.setattr(dvc_commands, "_PAUSE_S", 0.01)
+    assert dvc_commands.stale_stages(workspace) == {"work"}
+    assert f"{lock}: is empty" in caplog.text
+    assert not lock.exists()
+
+
+def test_a_lock_that_somebody_writes_at_this_moment_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "dvc.lock"
+    lock.touch()
+    monkeypatch.setattr(time, "sleep", lambda _: lock.write_text("schema: '2.0'\n"))
+    dvc_commands._drop_empty_lock(tmp_path)
+    assert lock.read_text() == "schema: '2.0'\n"
+
+
 def test_without_its_lock_a_stage_comes_back_from_the_cache(workspace: Path) -> None:
     (workspace / "dvc.yaml").write_text(COPY)
     dvc_commands.reproduce(workspace, "work", {})

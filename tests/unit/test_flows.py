@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
+from featherface.errors import EndedEarlyError, FeatherFaceError
 from pipelines import dvc_commands, flows
-from pipelines.tasks import reproduce
+from pipelines.gate import Decision
+from pipelines.outcome import PipelineOutcome
+from pipelines.tasks import _is_worth_a_retry, reproduce
 
 PIPELINE = """
 stages:
@@ -36,3 +43,30 @@ def test_what_lies_behind_a_stage_from_the_cache_is_brought_up_to_date_too(
     reproduce_all(2)
     assert reproduce_all(1) == ["restored", "restored"]
     assert reproduce_all(1) == ["nothing changed", "nothing changed"]
+
+
+def test_in_a_notebook_a_flow_ends_as_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop of asyncio runs there, and Prefect takes whoever asks for its like."""
+    outcome = PipelineOutcome((), {}, "1", True, Decision(promoted=True, reasons=()), "1", "sqlite:///a", "2")
+    states: list[State[Any]] = [Completed(data=outcome), Failed(data=FeatherFaceError("no such folder"))]
+    monkeypatch.setattr(flows, "retrain_and_judge", lambda *_, **__: states.pop(0))
+
+    async def cell() -> PipelineOutcome:
+        return flows.run_flow(Path())
+
+    assert asyncio.run(cell()) == outcome
+    with pytest.raises(FeatherFaceError, match="no such folder"):
+        asyncio.run(cell())
+
+
+@pytest.mark.parametrize(
+    ("error", "is_worth"), [(FeatherFaceError("no such folder"), False), (EndedEarlyError("killed"), True)]
+)
+def test_in_a_notebook_bad_input_stays_bad(error: Exception, *, is_worth: bool) -> None:
+    class Run:
+        name = "distill"
+
+    async def cell() -> bool:
+        return _is_worth_a_retry(cast("Any", None), cast("Any", Run), Failed(data=error))
+
+    assert asyncio.run(cell()) == is_worth

@@ -240,7 +240,7 @@ def test_there_are_no_more_processes_than_gpus(
     pretend_gpus(monkeypatch, num_gpus)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     commands: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _program, arguments: commands.append(list(arguments)))
+    monkeypatch.setattr(os, "execve", lambda _program, arguments, _: commands.append(list(arguments)))
     with caplog.at_level(logging.INFO):
         become_processes(asked, ["run", "distill"])
     started = [option for command in commands for option in command if "nproc" in option]
@@ -250,7 +250,7 @@ def test_there_are_no_more_processes_than_gpus(
 def test_a_process_that_torchrun_started_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_gpus(monkeypatch, 0)
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("it was started again"))
+    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("it was started again"))
     become_processes(2, ["run", "distill"])
 
 

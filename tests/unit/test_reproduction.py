@@ -1,14 +1,16 @@
-"""What a registered recipe may have us do when a version is made again."""
+"""Where a version is made again, and what a registered recipe may have us do there."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from featherface.config import Config, dump_config, with_settings
-from featherface.errors import ModelError
+from featherface.errors import DataError, ModelError
 from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.versions import RegisteredVersion
 from pipelines import reproduction
@@ -47,3 +49,33 @@ def test_a_recipe_writes_nowhere_but_in_its_workspace(tmp_path: Path, key: str, 
     with pytest.raises(ModelError, match=rf"version 3: {key} of its \S+ is '\S+', which is not inside the"):
         reproduction._lay_out(cast("ModelRegistry", recipe), version, tmp_path, workspace)
     assert not (outside / "there").exists()
+
+
+def test_a_folder_that_was_deleted_is_checked_out_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, target = tmp_path / "repository", tmp_path / "again"
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(repository), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    repository.mkdir()
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "first")
+    commit = git("rev-parse", "HEAD")
+    monkeypatch.setattr(reproduction, "_PROJECT", repository)
+    for _ in range(2):
+        reproduction._check_out(commit, target)
+        assert (target / ".git").is_file()
+        shutil.rmtree(target)
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        DataError, match=rf"commit {commit}: cannot be checked out from .*Not a directory"
+    ) as refused:
+        reproduction._check_out(commit, tmp_path / "file" / "again")
+    assert "fetch it first" not in str(refused.value)
+    with pytest.raises(
+        DataError, match=r"commit 0{40}: is not in .*repository \(fatal: .*\); fetch it first"
+    ):
+        reproduction._check_out("0" * 40, target)

@@ -8,9 +8,9 @@ import pytest
 from full_disk import fill_disk
 
 from featherface.config import load_config, load_profile
-from featherface.errors import ConfigError, ModelError
+from featherface.errors import ConfigError, DataError, ModelError
 from featherface.stages.base import Workspace
-from pipelines.workspace import IMPORTED_STUDENT, prepare_workspace, sync_dvc_yaml
+from pipelines.workspace import IMPORTED_STUDENT, bring_data, prepare_workspace, sync_dvc_yaml
 
 SMALL = {"synthesize.num_train": 2, "synthesize.num_val": 1, "synthesize.image_hw": [96, 128]}
 
@@ -93,3 +93,19 @@ def test_on_a_full_disk_a_stage_leaves_what_was_there_and_nothing_beside_it(
         workspace.write_json("artifacts/metrics.json", {"a": 2})
     assert workspace.read_json("artifacts/metrics.json") == {"a": 1}
     assert [path.name for path in (tmp_path / "artifacts").iterdir()] == ["metrics.json"]
+
+
+def test_recorded_data_whose_remote_is_away_are_not_said_to_be_unknown(tmp_path: Path) -> None:
+    md5 = "0123456789abcdef0123456789abcdef.dir"
+    remote = "http://ann:secret@127.0.0.1:9/data"
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text(
+        f"[core]\nno_scm = true\nremote = far\n['remote \"far\"']\nurl = {remote}\n"
+    )
+    (tmp_path / "data.dvc").write_text(f"outs:\n- md5: {md5}\n  hash: md5\n  path: data\n")
+    with pytest.raises(DataError) as refused:
+        bring_data(tmp_path, load_profile("widerface"), source=None)
+    message = str(refused.value)
+    assert message.startswith(f"{tmp_path / 'data.dvc'}: its version {md5} cannot be fetched from http://127")
+    assert message.endswith("; start the remote if it is away, or give the photographs with --data DIR")
+    assert "secret" not in message
