@@ -59,7 +59,6 @@ def _is_taken(stream: TextIO) -> bool:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    os.set_inheritable(
-        stream.fileno(), True
-    )  # for `os.exec`; Python closes it in the children that it starts
+    # For `os.exec`; Python closes it in the children that it starts.
+    os.set_inheritable(stream.fileno(), True)
     return True
