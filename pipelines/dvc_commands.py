@@ -90,11 +90,16 @@ def _drop_empty_lock(root: Path) -> None:
     """Remove a `dvc.lock` with nothing in it, of a DVC that was killed after it had opened the file anew."""
     path = root / LOCK_FILE
     for _ in range(_ATTEMPTS):
-        if not path.is_file() or path.stat().st_size > 0:
+        if not _is_empty(path):
             return
         time.sleep(_PAUSE_S)  # somebody may be writing it
-    logger.warning("%s: is empty, as DVC leaves it when it is killed; removed", path)
-    path.unlink(missing_ok=True)
+    if _is_empty(path):
+        logger.warning("%s: is empty, as DVC leaves it when it is killed; removed", path)
+        path.unlink()
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0
 
 
 def refuse_broken_files(root: Path, words: str = "") -> None:

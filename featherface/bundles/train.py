@@ -30,7 +30,7 @@ from featherface.bundles import layout
 from featherface.bundles.files import check_files, read_json, read_network, write_network
 from featherface.data.widerface import Sample, read_annotations
 from featherface.distillation.student import StudentTraining
-from featherface.errors import DataError, FeatherFaceError, ImageDecodeError
+from featherface.errors import DataError, EndedEarlyError, FeatherFaceError, ImageDecodeError
 from featherface.files import write_atomically
 from featherface.imaging import RgbImage
 from featherface.launching import launched_rank
@@ -210,8 +210,8 @@ def main() -> None:
     except FeatherFaceError as error:
         _LOGGER.error("featherface: %s", error)
         sys.exit(2)
-    except OSError as error:
-        _LOGGER.error("featherface: %s; run the same command again to go on", error)
+    except (EndedEarlyError, OSError) as error:
+        _LOGGER.error("featherface: %s", error)
         sys.exit(1)
 
 

@@ -9,12 +9,12 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from featherface.config import Config, load_config
-from featherface.errors import ConfigError, FeatherFaceError
-from featherface.files import sha256_of
+from featherface.errors import ConfigError, FeatherFaceError, ModelError
+from featherface.files import sha256_of, write_atomically
 from featherface.launching import launched_rank
 from featherface.stages import STAGES
 from featherface.stages.base import CHECKPOINT_FILES, PARAMS_FILE, Stage, StageResult, Workspace
@@ -72,7 +72,8 @@ def run_tracked(
     try:
         return _run(STAGES[name], load_config(root / PARAMS_FILE), root, perform)
     except FeatherFaceError as error:
-        failure.write_text(str(error), encoding="utf-8")
+        with suppress(ModelError):  # the disk may be full: half a file would be an empty message of the flow
+            write_atomically(failure, str(error).encode())
         raise
 
 

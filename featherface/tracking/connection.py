@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import secrets
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -35,6 +36,12 @@ STORE_ERRORS = (MlflowException, OSError, SQLAlchemyError, BotoCoreError, Client
 # what fails is kept and delivered later anyway.
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 PATIENCE = {_RETRIES: "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+
+# What a sound database says while it cannot be used.
+_PASSING = re.compile("disk is full|readonly database|is locked|unable to open|disk I/O error|No space left")
+_WAIT_AND_REPEAT = (
+    "see that it can be written, its disk has room and nobody holds it, then run the same command again"
+)
 
 # What stands before the host. A password may hold a slash, except where the address is one of the web.
 _USER_PART = re.compile(r"\b(https?://)[^/?#\s]*@|\b((?!https?://)[\w+.-]+://)[^:/@\s]*(?::\S*)?@")
@@ -86,11 +93,12 @@ def configure(root: Path) -> str:
                 _lay_out(root / DATABASE, folder)
             _ensure_experiment(MlflowClient(uri), folder)
     except STORE_ERRORS as error:
-        remedy = (
-            f"start its server, or unset {_TRACKING_URI} to keep runs in {root / DATABASE}"
-            if is_named_by_user
-            else f"bring {DATABASE} back from a backup, or move it away to begin anew without its runs"
-        )
+        if is_named_by_user:
+            remedy = f"start its server, or unset {_TRACKING_URI} to keep runs in {root / DATABASE}"
+        elif _PASSING.search(first_line(error)):
+            remedy = _WAIT_AND_REPEAT
+        else:
+            remedy = f"bring {DATABASE} back from a backup, or move it away to begin anew without its runs"
         raise FeatherFaceError(
             f"the tracking store {shown(uri)} cannot be used ({first_line(error)}); {remedy}"
         ) from error
@@ -110,9 +118,11 @@ def _layout_turn(root: Path) -> Iterator[None]:
 def _lay_out(database: Path, folder: Path | None) -> None:
     if database.exists():
         return
-    unfinished = database.with_name(f".{database.name}.unfinished")
-    for left_over in database.parent.glob(f"{unfinished.name}*"):  # SQLite's journals, too
+    name = f".{database.name}.unfinished"
+    for left_over in database.parent.glob(f"{name}*"):  # SQLite's journals, too
         left_over.unlink()
+    # A name of its own: MLflow would answer from what it has opened by the same one before.
+    unfinished = database.with_name(f"{name}-{secrets.token_hex(4)}")
     _ensure_experiment(MlflowClient(f"sqlite:///{unfinished.resolve()}"), folder)
     unfinished.replace(database)
 
@@ -178,8 +188,9 @@ def _refuse_elsewhere(location: str, folder: Path) -> None:
     on_record = f"{root / DATABASE}: its runs and models are on record as lying in {old}"
     if os.access(old / DATABASE, os.F_OK):
         raise FeatherFaceError(
-            f"{on_record}, of which this folder is a copy; work there, or move {DATABASE} away to begin anew "
-            "without its runs"
+            f"{on_record}, where another workspace is: if this folder is a copy of it, work there, or move "
+            f"{DATABASE} away to begin anew without its runs; if this one was moved and that one begun "
+            "later, move both back to where they were begun"
         )
     raise FeatherFaceError(
         f"{on_record}, where this folder was; move it back, or make a link there: "
@@ -225,7 +236,4 @@ def explain(error: MlflowException) -> str:
     if not isinstance(error.__cause__, OperationalError):
         return first_line(error)
     store = shown(mlflow.get_tracking_uri())
-    return (
-        f"the tracking store {store} cannot be used ({first_line(error)}); see that it can be written and "
-        "its disk has room, then run the same command again"
-    )
+    return f"the tracking store {store} cannot be used ({first_line(error)}); {_WAIT_AND_REPEAT}"

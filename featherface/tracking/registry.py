@@ -19,7 +19,7 @@ from featherface.tracking.download import fetch_extra
 from featherface.tracking.ledger_copy import compare_copy
 from featherface.tracking.moves import ANY_CHAMPION
 from featherface.tracking.packaging import log_measurement, log_model
-from featherface.tracking.provenance import DATA_MD5
+from featherface.tracking.provenance import DATA_MD5, GIT_DIRTY
 from featherface.tracking.version_store import VersionStore
 from featherface.tracking.versions import (
     CHALLENGER,
@@ -143,8 +143,8 @@ class ModelRegistry:
     ) -> None:
         """Let the numbers of a later run count, which came to the file of a version and measured it anew.
 
-        The first ones stay in MLflow, as do status and ledger. Which run counts is said when all of it is
-        there, and by what rules it judged comes last: cut off before, `is_measured_anew` stays true.
+        The first ones stay in MLflow, as do status and ledger. Meanwhile the version has no rules by which it
+        was judged, so it compares with nothing: cut off, `is_measured_anew` stays true.
 
         Args:
             version: the version that is this file.
@@ -161,21 +161,26 @@ class ModelRegistry:
         log_measurement(self._client, run_id, model_id, metrics=metrics, extras=extras)
         if FILE_MEAN_AP in known.tags and _is_judged_anew(known, metrics, tags):
             self._client.delete_model_version_tag(self.name, known.version, FILE_MEAN_AP)
-        last = (MEASURED_BY_RUN, *_RULES)
-        for key, value in sorted({**tags, MEASURED_BY_RUN: run_id}.items(), key=lambda tag: tag[0] in last):
+        if JUDGED_BY in known.tags:
+            self._client.delete_model_version_tag(self.name, known.version, JUDGED_BY)
+        new_tags = {**tags, MEASURED_BY_RUN: run_id}
+        for key, value in sorted(new_tags.items(), key=lambda tag: tag[0] == JUDGED_BY):
             self._client.set_model_version_tag(self.name, known.version, key, value)
 
     def is_measured_anew(self, version: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> bool:
         """Whether other numbers or rules are on record of a version than a run has that came to its file.
 
         Never of one that was decided against: the numbers stay that this was about. Nor of one whose logged
-        model is gone, and its numbers with it: no others can be put there.
+        model is gone, and its numbers with it: no others can be put there. Nor of one of a clean commit, when
+        the run is of none: it could not be made again by what would be on record.
 
         Raises:
             ModelError: there is no such version.
         """
         known = self.get(version)
         if known.verdict or not known.metrics:
+            return False
+        if known.tags.get(GIT_DIRTY) == "false" != tags.get(GIT_DIRTY):
             return False
         return dict(known.metrics) != dict(metrics) or _is_judged_anew(known, metrics, tags)
 

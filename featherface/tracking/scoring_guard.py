@@ -86,7 +86,7 @@ def guarded(invocations: Invocations, make_response: Callable[..., Any]) -> Invo
         try:
             content, content_type = _read_request(data, content_type)
             if isinstance(content, dict):  # tables in Parquet have no place for them
-                _check_params(content, takes_params=model.metadata.get_params_schema() is not None)
+                _check_params(content)
             return invocations(content, content_type, model, input_schema)
         except RequestError as error:
             status, reason = error.status, str(error)
@@ -146,13 +146,11 @@ def _is_utf_8(parameters: str) -> bool:
     return True
 
 
-def _check_params(content: dict[str, Any], *, takes_params: bool) -> None:
+def _check_params(content: dict[str, Any]) -> None:
     """Refuse options that MLflow would pass over with a line in the log, and those that are wrong."""
     for name in ServedParams._fields:
         if name in content:
             raise RequestError(f'{name} belongs into {PARAMS}: {{"{PARAMS}": {{"{name}": ...}}}}')
-    if content.get(PARAMS) and not takes_params:
-        raise RequestError(f"this model takes no {PARAMS}: it was registered before there were any")
     try:
         read_params(content.get(PARAMS))
     except OptionError as error:

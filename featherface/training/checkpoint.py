@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from featherface.errors import ModelError
+from featherface.errors import EndedEarlyError, ModelError
 
 CHECKPOINT_SCHEMA = 1
 
@@ -50,7 +50,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     runs do not pile up.
 
     Raises:
-        ModelError: the disk is full, or the folder cannot be written to.
+        EndedEarlyError: the disk is full, or the folder cannot be written to.
     """
     unfinished = path.with_name(f".{path.name}.unfinished")
     content = {
@@ -74,8 +74,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         unfinished.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise ModelError(
-            f"{path}: cannot be written ({error.strerror or error}); make room, then run again to go on"
+        raise EndedEarlyError(
+            f"{path}: cannot be written ({error.strerror or error}); mend that, then run again to go on"
         ) from error
     finally:
         with suppress(OSError):

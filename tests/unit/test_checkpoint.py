@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from featherface.errors import ModelError
+from featherface.errors import EndedEarlyError, ModelError
 from featherface.training import checkpoint as checkpoint_module
 from featherface.training.checkpoint import (
     Checkpoint,
@@ -57,7 +57,7 @@ def test_a_disk_that_is_full_halfway_is_said_and_leaves_the_old_file(tmp_path: P
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2, before[1]))
     try:
-        with pytest.raises(ModelError, match=r"\.pt: cannot be written \(File too large\); make room"):
+        with pytest.raises(EndedEarlyError, match=r"\.pt: cannot be written \(File too large\)"):
             save_checkpoint(path, example("new"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -79,7 +79,7 @@ def test_failure_at_any_moment_leaves_the_old_file(
         monkeypatch.setattr(os, "fsync", fail)
     else:
         monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(ModelError, match="disk full"):
+    with pytest.raises(EndedEarlyError, match="disk full"):
         save_checkpoint(path, example("new"))
     monkeypatch.undo()
     assert load_checkpoint(path).fingerprint == "old"

@@ -182,12 +182,19 @@ def test_an_empty_lock_is_taken_for_none(
     assert not lock.exists()
 
 
+@pytest.mark.parametrize("pause", ["first", "last"])
 def test_a_lock_that_somebody_writes_at_this_moment_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause: str
 ) -> None:
     lock = tmp_path / "dvc.lock"
     lock.touch()
-    monkeypatch.setattr(time, "sleep", lambda _: lock.write_text("schema: '2.0'\n"))
+    pauses_left = iter(range(0 if pause == "first" else dvc_commands._ATTEMPTS - 1))
+
+    def write(_seconds: float) -> None:
+        if next(pauses_left, None) is None:
+            lock.write_text("schema: '2.0'\n")
+
+    monkeypatch.setattr(time, "sleep", write)
     dvc_commands._drop_empty_lock(tmp_path)
     assert lock.read_text() == "schema: '2.0'\n"
 

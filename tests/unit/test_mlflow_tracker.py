@@ -220,7 +220,10 @@ def test_a_workspace_that_was_moved_is_refused_with_the_way_back(moved: Path, tm
 
 def test_a_copy_does_not_write_into_the_original(moved: Path, tmp_path: Path) -> None:
     shutil.copytree(moved, tmp_path / "old name")
-    with pytest.raises(FeatherFaceError, match="old name, of which this folder is a copy; work there"):
+    with pytest.raises(
+        FeatherFaceError,
+        match="old name, where another workspace is: if this folder is a copy",
+    ):
         configure(moved)
 
 

@@ -24,9 +24,16 @@ from featherface.stages import names
 from featherface.stages.base import Workspace
 from featherface.tracking import ledger, moves
 from featherface.tracking.connection import experiment_id
-from featherface.tracking.provenance import DATA_MD5, GIT_SHA
+from featherface.tracking.provenance import DATA_MD5, GIT_DIRTY, GIT_SHA
 from featherface.tracking.registry import ModelRegistry
-from featherface.tracking.versions import FILE_MEAN_AP, JUDGED_BY, RegisteredVersion, UnavailableError
+from featherface.tracking.versions import (
+    FILE_MEAN_AP,
+    JUDGED_BY,
+    MEASURED_BY_RUN,
+    MODEL_NAME,
+    RegisteredVersion,
+    UnavailableError,
+)
 from pipelines.gate import Decision, judge
 from pipelines.opponent import (
     PREDICTIONS_FILE,
@@ -279,6 +286,16 @@ def test_a_file_score_by_other_rules_does_not_count(
         assert (FILE_MEAN_AP in registry.get(version).tags) == counts
 
 
+@pytest.mark.parametrize(("dirty", "counts"), [("false", True), ("true", False), (None, False)])
+def test_what_can_be_made_again_is_not_replaced_by_what_cannot(
+    run_pipeline: Callable[..., tuple[str, Decision]], client: MlflowClient, dirty: str | None, counts: bool
+) -> None:
+    version, _ = run_pipeline()
+    client.set_model_version_tag(MODEL_NAME, version, GIT_DIRTY, "false")
+    tags = {DATA_MD5: "d.dir", JUDGED_BY: "others"} | ({} if dirty is None else {GIT_DIRTY: dirty})
+    assert ModelRegistry().is_measured_anew(version, METRICS, tags) == counts
+
+
 def test_a_verdict_stays_with_the_numbers_that_it_was_about(
     run_pipeline: Callable[..., tuple[str, Decision]],
 ) -> None:
@@ -292,17 +309,27 @@ def test_a_verdict_stays_with_the_numbers_that_it_was_about(
 
 
 @pytest.mark.parametrize(
-    "call",
-    [slow("log_model_artifacts"), "log_batch", slow("delete_model_version_tag"), "set_model_version_tag"],
+    ("call", "tag", "rules"),
+    [
+        slow("log_model_artifacts", None, "as now"),
+        ("log_batch", None, "as now"),
+        slow("delete_model_version_tag", JUDGED_BY, "as now"),
+        slow("set_model_version_tag", MEASURED_BY_RUN, None),
+        ("set_model_version_tag", JUDGED_BY, None),
+    ],
 )
 def test_a_measurement_that_broke_off_is_repeated(
-    run_pipeline: Callable[..., tuple[str, Decision]], monkeypatch: pytest.MonkeyPatch, call: str
+    run_pipeline: Callable[..., tuple[str, Decision]],
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    tag: str | None,
+    rules: str | None,
 ) -> None:
     version, _ = run_pipeline()
     real = getattr(MlflowClient, call)
 
     def die(*arguments: Any, **others: Any) -> None:
-        if call == "set_model_version_tag" and JUDGED_BY not in arguments:
+        if tag is not None and tag not in arguments:
             return real(*arguments, **others)
         raise ConnectionError("the machine is gone")
 
@@ -310,7 +337,7 @@ def test_a_measurement_that_broke_off_is_repeated(
         patch.setattr(MlflowClient, call, die)
         with pytest.raises(ConnectionError):
             run_pipeline(judged_by="others")
-    assert ModelRegistry().get(version).tags[JUDGED_BY] == "as now"
+    assert ModelRegistry().get(version).tags.get(JUDGED_BY) == rules  # without any it compares with nothing
     run_pipeline(judged_by="others", found=0.5)
     after = ModelRegistry().get(version)
     assert after.tags[JUDGED_BY] == "others"

@@ -675,7 +675,7 @@ def test_a_database_that_cannot_be_written_is_one_line(
     assert left.value.code == 1
     assert line == (
         f"featherface: the tracking store sqlite:///{tmp_path}/mlflow.db cannot be used (attempt to write "
-        "a readonly database); see that it can be written and its disk has room, then run the same command "
-        "again"
+        "a readonly database); see that it can be written, its disk has room and nobody holds it, then run "
+        "the same command again"
     )
     assert not caplog.records

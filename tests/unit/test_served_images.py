@@ -266,14 +266,6 @@ def test_params_beside_their_place_are_refused(ask: Any) -> None:
     assert content["message"] == 'score_threshold belongs into params: {"params": {"score_threshold": ...}}'
 
 
-def test_a_model_of_before_params_serves_and_refuses_them(ask: Any) -> None:
-    old = Model(params_schema=None)
-    assert ask({"inputs": ["a"], "params": {}}, model=old) == (200, {"predictions": ["a"]})
-    status, content = ask({"inputs": ["a"], "params": {"score_threshold": 0.1}}, model=old)
-    assert status == 400
-    assert content["message"] == "this model takes no params: it was registered before there were any"
-
-
 def test_a_body_that_is_refused_is_not_sent_back(ask: Any) -> None:
     long = "x" * 100_000
     for body in (long.encode(), {long: 1}, [long], {"inputs": {"x": long}}, {"dataframe_records": long}):
