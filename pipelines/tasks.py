@@ -23,6 +23,7 @@ from featherface.stages.tracked import FAILURE_FILE, FLOW_RUN_VARIABLE, PARENT_R
 from featherface.tracking import runs
 from featherface.tracking.connection import PATIENCE
 from featherface.tracking.download import download_model
+from featherface.tracking.measurements import is_measured_anew
 from featherface.tracking.moves import ChampionChangedError
 from featherface.tracking.provenance import stage_lock_md5
 from featherface.tracking.registry import ModelRegistry
@@ -117,7 +118,7 @@ def register(root: Path, run_id: str, tags: dict[str, str]) -> tuple[str, bool]:
     registry = ModelRegistry()
     known = registry.find_version_of(onnx_path)
     metrics = Workspace(root).read_json(names.REPORT_METRICS)["student"]
-    if known is not None and not registry.is_measured_anew(known, metrics, tags):
+    if known is not None and not is_measured_anew(registry.get(known), metrics, tags):
         return known, False
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / PREDICTIONS_FILE

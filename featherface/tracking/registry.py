@@ -17,9 +17,9 @@ from featherface.tracking import ledger, moves
 from featherface.tracking.connection import DATABASE, configure, tracking_uri
 from featherface.tracking.download import fetch_extra
 from featherface.tracking.ledger_copy import compare_copy
+from featherface.tracking.measurements import is_judged_anew
 from featherface.tracking.moves import ANY_CHAMPION
 from featherface.tracking.packaging import log_measurement, log_model
-from featherface.tracking.provenance import DATA_MD5, GIT_DIRTY
 from featherface.tracking.version_store import VersionStore
 from featherface.tracking.versions import (
     CHALLENGER,
@@ -39,8 +39,6 @@ from featherface.tracking.versions import (
 )
 
 _SQLITE_HEADER = b"SQLite format 3\0"
-_RULES = (DATA_MD5, JUDGED_BY)
-_MEAN_AP = "val/ap_mean"
 
 
 def open_registry(root: Path) -> ModelRegistry:
@@ -159,30 +157,13 @@ class ModelRegistry:
         known = self.get(version)
         model_id = str(self._store.find(version).source).removeprefix("models:/")
         log_measurement(self._client, run_id, model_id, metrics=metrics, extras=extras)
-        if FILE_MEAN_AP in known.tags and _is_judged_anew(known, metrics, tags):
+        if FILE_MEAN_AP in known.tags and is_judged_anew(known, metrics, tags):
             self._client.delete_model_version_tag(self.name, known.version, FILE_MEAN_AP)
         if JUDGED_BY in known.tags:
             self._client.delete_model_version_tag(self.name, known.version, JUDGED_BY)
         new_tags = {**tags, MEASURED_BY_RUN: run_id}
         for key, value in sorted(new_tags.items(), key=lambda tag: tag[0] == JUDGED_BY):
             self._client.set_model_version_tag(self.name, known.version, key, value)
-
-    def is_measured_anew(self, version: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> bool:
-        """Whether other numbers or rules are on record of a version than a run has that came to its file.
-
-        Never of one that was decided against: the numbers stay that this was about. Nor of one whose logged
-        model is gone, and its numbers with it: no others can be put there. Nor of one of a clean commit, when
-        the run is of none: it could not be made again by what would be on record.
-
-        Raises:
-            ModelError: there is no such version.
-        """
-        known = self.get(version)
-        if known.verdict or not known.metrics:
-            return False
-        if known.tags.get(GIT_DIRTY) == "false" != tags.get(GIT_DIRTY):
-            return False
-        return dict(known.metrics) != dict(metrics) or _is_judged_anew(known, metrics, tags)
 
     def fetch_extra(self, version: str, name: str) -> Path | None:
         """A file that was kept with a version, on this machine; None if it has none of that name.
@@ -295,9 +276,3 @@ class ModelRegistry:
                 "forget that; leave it, deleting would free no space either"
             )
         self._client.delete_model_version(self.name, str(version))
-
-
-def _is_judged_anew(known: RegisteredVersion, metrics: Mapping[str, float], tags: Mapping[str, str]) -> bool:
-    """Whether the AP is another one, or was measured on other data or by other rules."""
-    has_new_rules = any(known.tags.get(key) != tags.get(key) for key in _RULES)
-    return has_new_rules or known.metrics.get(_MEAN_AP) != metrics.get(_MEAN_AP)

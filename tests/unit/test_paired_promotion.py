@@ -24,6 +24,7 @@ from featherface.stages import names
 from featherface.stages.base import Workspace
 from featherface.tracking import ledger, moves
 from featherface.tracking.connection import experiment_id
+from featherface.tracking.measurements import is_measured_anew
 from featherface.tracking.provenance import DATA_MD5, GIT_DIRTY, GIT_SHA
 from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.versions import (
@@ -293,7 +294,7 @@ def test_what_can_be_made_again_is_not_replaced_by_what_cannot(
     version, _ = run_pipeline()
     client.set_model_version_tag(MODEL_NAME, version, GIT_DIRTY, "false")
     tags = {DATA_MD5: "d.dir", JUDGED_BY: "others"} | ({} if dirty is None else {GIT_DIRTY: dirty})
-    assert ModelRegistry().is_measured_anew(version, METRICS, tags) == counts
+    assert is_measured_anew(ModelRegistry().get(version), METRICS, tags) == counts
 
 
 def test_a_verdict_stays_with_the_numbers_that_it_was_about(
