@@ -25,6 +25,7 @@ from pipelines.team.services import running
 from pipelines.team.settings import DVC_BUCKET, MLFLOW_BUCKET, MLFLOW_USER, Team
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
+REMOTE = "s3://dvc/team"
 SERVICES = ("postgres", "s3-monitor", "s3-manager", "s3-storage", "s3-gateway", "mlflow", "prefect", "worker")
 
 
@@ -171,7 +172,7 @@ def test_no_password_is_told(team: Team, first_run: str) -> None:
 def test_another_machine_gets_data_and_champion_and_finds_the_same_numbers(
     team: Team, first_run: str, tmp_path: Path
 ) -> None:
-    pushed = featherface(team, "data", "push", "--remote", "s3://dvc/team", cwd=team.workspace)
+    pushed = featherface(team, "data", "push", "--remote", REMOTE, cwd=team.workspace)
     assert pushed.returncode == 0, pushed.stderr
     clone = tmp_path / "clone"
     (clone / ".dvc").mkdir(parents=True)
@@ -288,7 +289,7 @@ def test_a_push_without_its_store_is_said_and_can_be_repeated(team: Team, first_
     gateway.wait(10)
     image = next((team.workspace / "data").rglob("*train_00002.jpg"))
     shutil.copy(next((team.workspace / "data").rglob("*train_00003.jpg")), image)
-    refused = featherface(team, "data", "push", cwd=team.workspace)
+    refused = featherface(team, "data", "push", "--remote", REMOTE, cwd=team.workspace)
     assert refused.returncode == 2
     assert "dvc push" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
