@@ -6,12 +6,9 @@ import logging
 import os
 import re
 import secrets
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import mlflow
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from featherface.errors import FeatherFaceError
+from featherface.tracking.moved import follow
 
 EXPERIMENT = "featherface"
 DATABASE = "mlflow.db"
@@ -68,7 +66,8 @@ def configure(root: Path) -> str:
         The tracking URI, which is now MLflow's default in this process.
 
     Raises:
-        FeatherFaceError: the store does not answer or cannot be used, or the workspace is not where it was.
+        FeatherFaceError: the store does not answer or cannot be used, or the workspace was moved without
+            its files.
     """
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
@@ -158,60 +157,28 @@ def experiment_id(client: MlflowClient) -> str:
     return str(experiment.experiment_id)
 
 
-def refuse_what_was_moved(client: MlflowClient, root: Path) -> None:
-    """See that a workspace has its runs and models; a store that the user names may keep them anywhere.
-
-    MLflow puts the whole path of the folder into every run and model. Where a workspace is not at that place
-    any more, it finds none of them, and would make the old folder anew for the next one.
+def follow_workspace(client: MlflowClient, root: Path) -> None:
+    """See that the records of a workspace name its files, should it have been moved; see `moved.follow`.
 
     Args:
-        client: of the workspace's store.
+        client: of the workspace's store; one that the user names may keep files anywhere.
         root: the workspace.
 
     Raises:
-        FeatherFaceError: the workspace was moved, or is a copy of another one.
+        FeatherFaceError: its files were not moved with it, or its database cannot be written.
     """
     if os.environ.get(_TRACKING_URI):
         return
-    experiment: Experiment | None = client.get_experiment_by_name(EXPERIMENT)
-    if experiment is not None:
-        _refuse_elsewhere(experiment.artifact_location, root.resolve() / ARTIFACTS)
-
-
-def _refuse_elsewhere(location: str, folder: Path) -> None:
-    address = urlsplit(location)
-    recorded = Path(url2pathname(address.path))
-    # Another name is none that we gave: somebody has put the artifacts of this store there.
-    if address.scheme not in ("", "file") or recorded.name != ARTIFACTS or _is_same(recorded, folder):
-        return
-    root, old = folder.parent, recorded.parent
-    on_record = f"{root / DATABASE}: its runs and models are on record as lying in {old}"
-    if os.access(old / DATABASE, os.F_OK):
-        raise FeatherFaceError(
-            f"{on_record}, where another workspace is: if this folder is a copy of it, work there, or move "
-            f"{DATABASE} away to begin anew without its runs; if this one was moved and that one begun "
-            "later, move both back to where they were begun"
-        )
-    raise FeatherFaceError(
-        f"{on_record}, where this folder was; move it back, or make a link there: "
-        f"ln -s {shlex.quote(str(root))} {shlex.quote(str(old))}"
-    )
-
-
-def _is_same(recorded: Path, folder: Path) -> bool:
-    """Whether two paths lead to one folder: by links, or as it is mounted twice."""
-    if recorded.resolve() == folder.resolve():
-        return True
-    try:
-        return recorded.samefile(folder)
-    except OSError:  # one of them does not exist
-        return False
+    with _layout_turn(root):
+        experiment: Experiment | None = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            follow(experiment.artifact_location, root / DATABASE, root.resolve() / ARTIFACTS)
 
 
 def _ensure_experiment(client: MlflowClient, folder: Path | None) -> None:
     experiment: Experiment | None = client.get_experiment_by_name(EXPERIMENT)
     if experiment is not None and folder is not None:
-        _refuse_elsewhere(experiment.artifact_location, folder)
+        follow(experiment.artifact_location, folder.parent / DATABASE, folder)
     if experiment is None:
         location = None if folder is None else folder.as_uri()
         try:

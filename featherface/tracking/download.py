@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from featherface.errors import ModelError
 from featherface.files import sha256_of
-from featherface.tracking.connection import refuse_what_was_moved, tracking_uri
+from featherface.tracking.connection import follow_workspace, tracking_uri
 from featherface.tracking.packaging import ONNX_NAME, measured_folder
 from featherface.tracking.versions import MEASURED_BY_RUN, ONNX_SHA256, readable_errors
 
@@ -29,7 +29,7 @@ def download_model(uri: str, *, root: Path = Path()) -> Path:
 
     Raises:
         ModelError: no such address, registry, model, alias or version, or the file is not the registered one.
-        FeatherFaceError: the workspace is not where it was.
+        FeatherFaceError: the workspace was moved without its files.
     """
     match = _MODEL_URI.fullmatch(uri)
     if match is None:
@@ -46,7 +46,7 @@ def download_model(uri: str, *, root: Path = Path()) -> Path:
     name = match["name"]
     with readable_errors(uri):
         client = MlflowClient(store, store)
-        refuse_what_was_moved(client, root)
+        follow_workspace(client, root)
         aliases = client.get_registered_model(name).aliases
         if match["alias"] is not None and match["alias"] not in aliases:
             known = ", ".join(sorted(aliases)) or "none"

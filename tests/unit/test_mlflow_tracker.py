@@ -11,8 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import mlflow
 import pytest
@@ -20,11 +23,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
-from featherface.errors import FeatherFaceError
+from featherface.errors import FeatherFaceError, ModelError
 from featherface.tracking.connection import configure, experiment_id, shown, tracking_uri
 from featherface.tracking.download import download_model
 from featherface.tracking.mlflow_tracker import MlflowTracker
-from featherface.tracking.registry import open_registry
 from featherface.tracking.runs import (
     PROCESS,
     find_stage_run,
@@ -190,41 +192,70 @@ def test_a_damaged_database_is_refused_in_one_line(
 
 @pytest.fixture
 def moved(client: MlflowClient, empty_database: Path, tmp_path: Path) -> Path:
-    """A workspace whose runs were kept in another folder, which is gone."""
+    """A workspace with a run and its file, that was made in another folder."""
     old = tmp_path / "old name"
     old.mkdir()
     shutil.copyfile(empty_database, old / "mlflow.db")
-    configure(old)
+    there = MlflowClient(configure(old))
+    run = there.create_run(experiment_id(there))
+    there.log_text(run.info.run_id, "kept", "note.txt")
     return old.rename(tmp_path / "new name")
 
 
-def test_a_workspace_that_was_moved_is_refused_with_the_way_back(moved: Path, tmp_path: Path) -> None:
+def note_of(root: Path) -> tuple[Path, str]:
+    """Where the only run of a workspace keeps its file, and what is in it."""
+    client = MlflowClient(configure(root))
+    (run,) = client.search_runs([experiment_id(client)])
+    path = Path(url2pathname(urlsplit(run.info.artifact_uri).path)) / "note.txt"
+    return path, Path(client.download_artifacts(run.info.run_id, "note.txt")).read_text()
+
+
+def test_a_workspace_that_was_moved_finds_its_files(
+    moved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """MLflow keeps whole paths: it would find no model, and make the old folder anew for the next one."""
-    old = tmp_path / "old name"
-    for refused in (
-        lambda: configure(moved),
-        lambda: open_registry(moved),
-        lambda: download_model("models:/featherface@champion", root=moved),
-    ):
-        with pytest.raises(FeatherFaceError) as error:
-            refused()
-        assert str(error.value) == (
-            f"{moved}/mlflow.db: its runs and models are on record as lying in {old}, where this folder was; "
-            f"move it back, or make a link there: ln -s '{moved}' '{old}'"
-        )
-    assert not old.exists()
-    old.symlink_to(moved)
+    path, text = note_of(moved)
+    assert path.is_relative_to(moved)
+    assert text == "kept"
+    assert (
+        f"{moved}/mlflow.db: was in {tmp_path}/old name; its runs and models are on record here"
+        in caplog.text
+    )
+    assert not (tmp_path / "old name").exists()
+    caplog.clear()
     configure(moved)
-    configure(old)
+    with pytest.raises(ModelError, match="no registry"):
+        download_model("models:/featherface@champion", root=tmp_path / "old name")
+    assert not caplog.text, "it is said once"
 
 
-def test_a_copy_does_not_write_into_the_original(moved: Path, tmp_path: Path) -> None:
-    shutil.copytree(moved, tmp_path / "old name")
-    with pytest.raises(
-        FeatherFaceError,
-        match="old name, where another workspace is: if this folder is a copy",
-    ):
+def test_a_copy_has_its_own_files(moved: Path, tmp_path: Path) -> None:
+    configure(moved)
+    copy = Path(shutil.copytree(moved, tmp_path / "copy"))
+    path, text = note_of(copy)
+    assert path.is_relative_to(copy)
+    assert text == "kept"
+    assert note_of(moved)[0].is_relative_to(moved)
+
+
+def test_a_database_that_was_moved_alone_is_refused(moved: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old name" / "mlartifacts"
+    old.parent.mkdir()
+    (moved / "mlartifacts").rename(old)
+    with pytest.raises(FeatherFaceError, match=r"models are in .*old name/mlartifacts, which did not come"):
         configure(moved)
+
+
+def test_a_workspace_that_was_moved_and_cannot_be_written_is_refused(moved: Path) -> None:
+    with closing(sqlite3.connect(moved / "mlflow.db")) as database, database:
+        database.execute(
+            "CREATE TRIGGER frozen BEFORE UPDATE ON experiments BEGIN SELECT RAISE(ABORT, 'frozen'); END"
+        )
+    with pytest.raises(FeatherFaceError, match=r"was in .*old name and names files there; see that .*frozen"):
+        configure(moved)
+    with closing(sqlite3.connect(moved / "mlflow.db")) as database:
+        (uri,) = database.execute("SELECT artifact_uri FROM runs").fetchone()
+    assert "old%20name" in uri, "all of it or nothing"
 
 
 def test_artifacts_may_lie_where_a_link_leads_or_where_somebody_put_them(
