@@ -9,8 +9,9 @@ from typing import IO
 
 from PIL import Image
 
+from featherface.errors import ImageDecodeError
 from featherface.headers import image_plugin
-from featherface.pillow_images import open_with_pillow
+from featherface.pillow_images import name_broken, open_with_pillow
 
 # Of pictures that become RGB without a change of color.
 _RGB_MODES = ("RGB", "RGBA", "RGBX", "P")
@@ -30,8 +31,8 @@ def read_rgb_profile(source: object) -> bytes | None:
     """
     if isinstance(source, Image.Image):
         return _rgb_profile(source)
-    # Pillow's parsers leak many kinds of errors; without a profile the picture is still one.
-    with suppress(Exception), _opened(source) as file:
+    # A picture whose header is broken may be one all the same, without a profile.
+    with suppress(ImageDecodeError), name_broken("the profile"), _opened(source) as file:
         plugin = image_plugin(file.read(_START_BYTES))
         file.seek(0)
         return None if plugin is None else _rgb_profile(open_with_pillow(file, plugin))

@@ -263,11 +263,13 @@ def test_artifacts_may_lie_where_a_link_leads_or_where_somebody_put_them(
 ) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "mlartifacts").symlink_to(tmp_path / "disk")
+    before = client.get_experiment(experiment_id(client)).artifact_location
     configure(tmp_path)
-    with sqlite3.connect(moved / "mlflow.db") as database:
+    assert client.get_experiment(experiment_id(client)).artifact_location == before
+    with closing(sqlite3.connect(moved / "mlflow.db")) as database, database:
         database.execute("UPDATE experiments SET artifact_location = 's3://store/mlartifacts'")
-    database.close()
-    configure(moved)
+    there = MlflowClient(configure(moved))
+    assert there.get_experiment(experiment_id(there)).artifact_location == "s3://store/mlartifacts"
 
 
 @pytest.mark.parametrize(
