@@ -1,7 +1,6 @@
-"""The typed, frozen view of params.yaml; the only module that parses YAML, and the only home of defaults.
+"""The typed, frozen view of params.yaml, and the only home of defaults.
 
-Unknown keys and wrong types are refused with the file, the key and what is allowed. Nothing here opens
-anything but the YAML file it is given.
+Unknown keys and wrong types are refused with the file, the key and what is allowed.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,6 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from featherface.errors import ConfigError
 from featherface.names import INNOVATIONS, Architecture, Innovation
+from featherface.yaml_files import read_yaml, to_yaml
 
 PROFILES_DIR = Path(__file__).parent / "profiles"
 DATA_FOLDER = "data"
@@ -348,49 +347,6 @@ def with_settings(config: Config, settings: Mapping[str, Any], where: str) -> Co
 def dump_config(config: Section) -> str:
     """YAML text that `load_config` reads back to an equal config."""
     return to_yaml(config.model_dump(mode="json"))
-
-
-def read_yaml(path: Path, *, advice: str = "give a params.yaml") -> dict[str, Any]:
-    """Read a YAML file that holds a mapping; an empty file is an empty mapping.
-
-    Args:
-        path: the file.
-        advice: what to do if it cannot be read, for the message.
-
-    Raises:
-        ConfigError: the file is missing, unreadable, no YAML or no mapping.
-    """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
-        raise ConfigError(f"{path}: cannot be read ({reason}); {advice}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date or number of no sense; too deep
-        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict | None):
-        raise ConfigError(f"{path}: a mapping of sections is needed, got a {type(raw).__name__}")
-    return raw or {}
-
-
-def read_value(text: str, where: str) -> Any:
-    """A single value as YAML has it: a number, a list, `null`, ...
-
-    Args:
-        text: to be read.
-        where: it stands, for the message of an error.
-
-    Raises:
-        ConfigError: it is no YAML.
-    """
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: the value is not valid YAML") from error
-
-
-def to_yaml(content: dict[str, Any]) -> str:
-    """YAML text in the order of the mapping."""
-    return yaml.safe_dump(content, sort_keys=False, width=110)
 
 
 def _with(section: dict[str, Any], path: list[str], value: Any, where: str) -> dict[str, Any]:

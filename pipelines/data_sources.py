@@ -8,10 +8,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from featherface.config import to_yaml
 from featherface.errors import DataError
 from featherface.files import write_atomically
 from featherface.tracking.provenance import UNKNOWN, data_md5
+from featherface.yaml_files import to_yaml
 from pipelines import dvc_commands
 
 CACHE_VARIABLE = "FEATHERFACE_DATA_CACHE"

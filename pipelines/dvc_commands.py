@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from featherface.child_process import child_environment, module_command
-from featherface.config import read_yaml
 from featherface.errors import ConfigError, EndedEarlyError, FeatherFaceError
 from featherface.files import write_atomically
 from featherface.stages.turn import HOLDER_VARIABLE
 from featherface.tracking.connection import ARTIFACTS
+from featherface.yaml_files import read_yaml
 from pipelines.dvc_locks import mend_locks
 
 logger = logging.getLogger(__name__)

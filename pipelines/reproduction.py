@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from featherface.config import Config, load_config, read_yaml
+from featherface.config import Config, load_config
 from featherface.errors import DataError, ModelError
 from featherface.files import sha256_of
 from featherface.stages import names
@@ -21,6 +21,7 @@ from featherface.stages.base import PARAMS_FILE
 from featherface.tracking.provenance import GIT_DIRTY, GIT_SHA, UNKNOWN
 from featherface.tracking.registry import ModelRegistry, open_registry
 from featherface.tracking.versions import ONNX_SHA256, RegisteredVersion
+from featherface.yaml_files import read_yaml
 from pipelines import dvc_commands
 
 logger = logging.getLogger(__name__)

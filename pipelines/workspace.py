@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from featherface.config import Config, dump_config, load_config, load_profile, read_yaml, with_settings
+from featherface.config import Config, dump_config, load_config, load_profile, with_settings
 from featherface.data.importing import import_widerface
 from featherface.data.synthetic import synthesize_dataset
 from featherface.errors import ConfigError, DataError
@@ -17,6 +17,7 @@ from featherface.stages.base import PARAMS_FILE
 from featherface.stages.dvc_yaml import HEADER, render_dvc_yaml
 from featherface.tracking.connection import shown
 from featherface.tracking.provenance import UNKNOWN, data_md5
+from featherface.yaml_files import read_yaml
 from pipelines import dvc_commands
 
 logger = logging.getLogger(__name__)

@@ -10,10 +10,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from featherface.claims.statistics import Estimate
-from featherface.config import Count, Section, Seeds, load_profile, read_yaml, validated, with_settings
+from featherface.config import Count, Section, Seeds, load_profile, validated, with_settings
 from featherface.errors import ConfigError
 from featherface.names import Architecture
 from featherface.trials.plan import Cell, CellName, Development
+from featherface.yaml_files import read_yaml
 
 _ADVICE = "give a ledger, a YAML file with claims and the cells that answer them, such as claims.yaml"
 Verdict = Literal["supported", "refuted", "inconclusive"]

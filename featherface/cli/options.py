@@ -68,7 +68,7 @@ def read_settings(changes: Sequence[str] | None, *, example: str) -> dict[str, A
     Raises:
         ConfigError: one has no equals sign, or its value is no YAML.
     """
-    from featherface.config import read_value  # pydantic takes its time, and most commands need none
+    from featherface.yaml_files import read_value  # most commands read no YAML
 
     settings = {}
     for change in changes or ():

@@ -14,6 +14,7 @@ _BASE = (
     "shapes.py",
     "stages/base.py",
     "stages/names.py",
+    "yaml_files.py",
 )
 _IMAGES = ("imaging.py", "headers.py", "jpeg_images.py", "pillow_images.py", "data/widerface.py")
 _NETWORKS = ("structures.py", "geometry.py", "models", "inference")

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import featherface
-from featherface.config import Config, to_yaml
+from featherface.config import Config
 from featherface.stages import STAGES
 from featherface.stages.base import Output, Stage
+from featherface.yaml_files import to_yaml
 
 HEADER = "# Written from featherface/stages by `make sync`; edit the stages, not this file.\n"
 

@@ -15,10 +15,10 @@ from featherface.config import (
     Section,
     Seeds,
     load_profile,
-    read_yaml,
     validated,
     with_settings,
 )
+from featherface.yaml_files import read_yaml
 
 _ADVICE = "give a plan, a YAML file with the cells to compare, such as those in experiments/"
 CellName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]

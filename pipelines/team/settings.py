@@ -11,9 +11,10 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from featherface.config import Section, read_yaml, to_yaml, validated
+from featherface.config import Section, validated
 from featherface.errors import ConfigError
 from featherface.files import write_atomically
+from featherface.yaml_files import read_yaml, to_yaml
 
 SETTINGS_FILE = "team.yaml"
 SECRETS_FILE = "secrets.yaml"

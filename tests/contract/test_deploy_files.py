@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from featherface.config import read_yaml
+from featherface.yaml_files import read_yaml
 from pipelines.team.servers import prefect_server
 from pipelines.team.settings import Passwords, Team, TeamSettings
 

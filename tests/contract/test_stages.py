@@ -9,10 +9,11 @@ import grimp
 import pytest
 import yaml
 
-from featherface.config import Config, dump_config, load_config, load_profile, read_yaml
+from featherface.config import Config, dump_config, load_config, load_profile
 from featherface.stages import STAGES
 from featherface.stages.base import Stage
 from featherface.stages.dvc_yaml import render_dvc_yaml
+from featherface.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 # Where notes go and how a stage is started does not change what it computes.

@@ -16,10 +16,10 @@ import torch
 from mlflow import MlflowClient
 from tiny_workspace import FEATHERFACE, digest, environment, run_featherface
 
-from featherface.config import to_yaml
 from featherface.data.synthetic import synthesize_dataset
 from featherface.inference.weights import save_weights
 from featherface.models.build import build_model
+from featherface.yaml_files import to_yaml
 from pipelines import dvc_commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from featherface.config import read_yaml
 from featherface.errors import ConfigError
+from featherface.yaml_files import read_yaml
 
 
 @pytest.mark.parametrize(
