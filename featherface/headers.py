@@ -27,13 +27,16 @@ _IMAGES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb"II[*+]\x00|MM\x00\*", "Tiff"),
     )
 )
+# Files of boxes (ISO/IEC 14496-12) name their kinds in the first box, `ftyp`; films are such files, too.
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+SIGNATURE_BYTES = 64
+"""From so many bytes on `image_plugin` knows what a file is."""
 _FILM = "a film: name it .mp4, .avi or what it is, or use stream()"
 # What people hand in instead, and what they can do; the first that fits.
 _OTHERS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     (re.compile(pattern, re.DOTALL), meaning)
     for pattern, meaning in (
-        (rb"....ftyp(heic|heix|heim|heis|hevc|mif1|msf1)", "an HEIC picture: save it as JPEG"),
-        (rb"....ftypavi[fs]", "an AVIF picture: save it as JPEG"),
         (rb"....ftyp", _FILM),
         (rb"RIFF....AVI ", _FILM),
         (rb"\x1aE\xdf\xa3", _FILM),
@@ -74,7 +77,18 @@ class JpegHeader(NamedTuple):
 
 def image_plugin(data: bytes) -> str | None:
     """The name of the Pillow plugin for these bytes; None if they are none of the formats that are read."""
-    return next((plugin for pattern, plugin in _IMAGES if pattern.match(data)), None)
+    return next((plugin for pattern, plugin in _IMAGES if pattern.match(data)), _plugin_by_brands(data))
+
+
+def _plugin_by_brands(data: bytes) -> str | None:
+    if data[4:8] != b"ftyp":
+        return None
+    end = min(int.from_bytes(data[:4], "big"), SIGNATURE_BYTES)
+    major, others = data[8:12], {data[start : start + 4] for start in range(16, end, 4)}
+    # `mif1` says picture and not how it is coded, so AVIF is asked first; films may list it among the others.
+    if major in _AVIF_BRANDS or (major in _HEIF_BRANDS and others & _AVIF_BRANDS):
+        return "Avif"
+    return "Heif" if major in _HEIF_BRANDS else None
 
 
 def has_float_samples(data: bytes) -> bool:

@@ -20,7 +20,7 @@ from featherface.errors import DataError, ImageDecodeError
 from featherface.files import read_regular_file
 from featherface.headers import MAX_PIXELS, describe_foreign, image_plugin, inspect_jpeg
 from featherface.jpeg_images import TellDamage, decode_jpeg, log_damage
-from featherface.pillow_images import decode_with_pillow, encode_with_profile, name_broken
+from featherface.pillow_images import READS_HEIC, decode_with_pillow, encode_with_profile, name_broken
 
 RgbImage = npt.NDArray[np.uint8]
 """(H, W, 3) uint8, red first."""
@@ -34,7 +34,11 @@ STRIDE_MULTIPLE = 32
 """Sides of the network input are multiples of the coarsest stride."""
 MAX_FILE_BYTES = 1_000_000_000
 """Larger files are refused before they are read: so much holds `MAX_PIXELS` without any compression."""
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"),
+    *(HEIC_SUFFIXES if READS_HEIC else ()),
+)
 """Names that `read_image` is worth trying on, lower case; what a file is, is told by its content."""
 
 _HINT_OF_PIPES = "; hand over the bytes instead, which featherface detect - reads from standard input"
@@ -76,11 +80,12 @@ def read_image(path: Path | str, *, tell_damage: TellDamage = log_damage) -> Rgb
 def decode_image(
     data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, tell_damage: TellDamage = log_damage
 ) -> RgbImage:
-    """Decode JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF bytes to (H, W, 3) uint8 RGB.
+    """Decode JPEG, PNG, WebP, AVIF, BMP, GIF, TIFF or HEIC bytes to (H, W, 3) uint8 RGB.
 
-    Grey is repeated on three channels, transparency is laid on white, 16 bits keep their upper 8, CMYK is
-    converted, the EXIF orientation is applied. A cut file is refused: decoders would fill the rest with grey.
-    A JPEG that lost data in the middle is decoded, and told of.
+    Of several pictures in a file the first, of HEIC the one that it names. Grey is repeated on three
+    channels, transparency is laid on white, 16 bits keep their upper 8, CMYK is converted, the EXIF
+    orientation is applied. A cut file is refused: decoders would fill the rest with grey. A JPEG that lost
+    data in the middle is decoded, and told of.
 
     Args:
         data: the whole file.
@@ -94,7 +99,7 @@ def decode_image(
     plugin = image_plugin(data)
     if plugin is None:
         raise ImageDecodeError(
-            f"{name}: is no JPEG, PNG, WebP, BMP, GIF or TIFF image ({describe_foreign(data)})"
+            f"{name}: is no JPEG, PNG, WebP, AVIF, HEIC, BMP, GIF or TIFF image ({describe_foreign(data)})"
         )
     with name_broken(name):
         if plugin == "Jpeg":

@@ -8,6 +8,7 @@ machine does without it.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import struct
 import threading
 import warnings
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 # Pillow's parsers leak many kinds of errors on broken bytes; each means the same to the caller.
 _BROKEN: tuple[type[Exception], ...] = (OSError, SyntaxError, ValueError, LookupError, EOFError, TypeError)
-_BROKEN += (struct.error, cv2.error, OverflowError)
+_BROKEN += (struct.error, cv2.error, OverflowError, RuntimeError)
 _MAX_16_BIT = 0xFFFF
 _FLOATS = "has floating-point pixels; convert it to 8 bits first"
 _STRIP_PIXELS = 4_000_000
@@ -38,6 +39,8 @@ _XMP = ("xmp", "XML:com.adobe.xmp")
 _TIFF_TILE_WH = (322, 323)
 _TIFF_TILE_PIXELS = 2048 * 2048
 _WARNINGS_LOCK = threading.Lock()
+READS_HEIC = importlib.util.find_spec("pi_heif") is not None
+"""Whether the decoder of HEIC, an extra, is installed."""
 
 
 @contextmanager
@@ -68,6 +71,10 @@ def decode_with_pillow(
     Raises:
         ImageDecodeError: as of `rgb_of_pillow`.
     """
+    if plugin == "Heif" and not READS_HEIC:
+        raise ImageDecodeError(
+            f"{name}: is an HEIC picture, which `pip install pi-heif` makes readable; or save it as JPEG"
+        )
     if plugin == "WebP" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
         raise ImageDecodeError(f"{name}: is a truncated WebP ({len(data)} bytes)")
     with name_broken(name):
@@ -82,7 +89,7 @@ def decode_with_pillow(
 
 def open_with_pillow(file: IO[bytes], plugin: str) -> ImageFile:
     """An encoded image of which only the header is read, by the Pillow plugin of that name."""
-    module = importlib.import_module(f"PIL.{plugin}ImagePlugin")
+    module = importlib.import_module("pi_heif" if plugin == "Heif" else f"PIL.{plugin}ImagePlugin")
     with _without_warnings():
         image: ImageFile = getattr(module, f"{plugin}ImageFile")(file)
     return image

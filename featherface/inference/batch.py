@@ -11,7 +11,8 @@ from typing import Literal
 from tqdm import tqdm
 
 from featherface.errors import DataError, OptionError
-from featherface.headers import image_plugin
+from featherface.headers import SIGNATURE_BYTES, image_plugin
+from featherface.imaging import HEIC_SUFFIXES
 from featherface.inference.detector import FaceDetector
 from featherface.inference.folders import FILM_SUFFIXES, LeftOut, TellLeftOut, left_out_of, log_left_out
 from featherface.inference.outputs import FileId, FilmCopies, Outputs, error_of_one_file, file_id
@@ -21,13 +22,13 @@ from featherface.inference.video import frames_per_second
 
 _BAR_FROM_FILES = 5
 _MAX_DIGITS = 9
-_SIGNATURE_BYTES = 16
 _STANDARD_INPUT, _STANDARD_STEM = Path("/dev/stdin"), "stdin"
 # What we cannot encode becomes a PNG (a .gif).
 _COPY_SUFFIXES = {
     **{suffix: suffix for suffix in (".jpg", ".jpeg", ".png", ".webp")},
-    **dict.fromkeys((".jpe", ".jfif"), ".jpg"),
+    **dict.fromkeys((".jpe", ".jfif", ".avif", *HEIC_SUFFIXES), ".jpg"),
 }
+_COPIES_BY_PLUGIN: dict[str | None, str] = {"Jpeg": ".jpg", "Avif": ".jpg", "Heif": ".jpg", "WebP": ".webp"}
 
 
 def parse_image_size(text: str) -> int | Literal["original"]:
@@ -204,7 +205,7 @@ def _is_picture(path: Path) -> bool:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            return image_plugin(file.read(_SIGNATURE_BYTES)) is not None
+            return image_plugin(file.read(SIGNATURE_BYTES)) is not None
     except OSError:
         return False
 
@@ -235,7 +236,7 @@ def _names_of_copies(
 def _stem_and_suffix(source: Path | ImageSource, *, is_film: bool) -> tuple[str, str]:
     if isinstance(source, ImageSource):
         plugin = image_plugin(source.source) if isinstance(source.source, bytes) else None
-        return _STANDARD_STEM, {"Jpeg": ".jpg", "WebP": ".webp"}.get(plugin or "", ".png")
+        return _STANDARD_STEM, _COPIES_BY_PLUGIN.get(plugin, ".png")
     # A film becomes an MP4 (a .mov).
     return source.stem, ".mp4" if is_film else _COPY_SUFFIXES.get(source.suffix.lower(), ".png")
 

@@ -10,12 +10,11 @@ from typing import IO
 from PIL import Image
 
 from featherface.errors import ImageDecodeError
-from featherface.headers import image_plugin
+from featherface.headers import SIGNATURE_BYTES, image_plugin
 from featherface.pillow_images import name_broken, open_with_pillow
 
 # Of pictures that become RGB without a change of color.
 _RGB_MODES = ("RGB", "RGBA", "RGBX", "P")
-_START_BYTES = 16
 # In a PNG Pillow takes a longer one for an attack.
 _MAX_BYTES = 2**20
 
@@ -33,7 +32,7 @@ def read_rgb_profile(source: object) -> bytes | None:
         return _rgb_profile(source)
     # A picture whose header is broken may be one all the same, without a profile.
     with suppress(ImageDecodeError), name_broken("the profile"), _opened(source) as file:
-        plugin = image_plugin(file.read(_START_BYTES))
+        plugin = image_plugin(file.read(SIGNATURE_BYTES))
         file.seek(0)
         return None if plugin is None else _rgb_profile(open_with_pillow(file, plugin))
     return None

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import TypeAlias
 
 from featherface.errors import DataError
-from featherface.imaging import IMAGE_SUFFIXES
+from featherface.imaging import HEIC_SUFFIXES, IMAGE_SUFFIXES
 
 FILM_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"),
@@ -18,7 +18,8 @@ FILM_SUFFIXES = (
 )
 """Names under which the command line takes a file for a film."""
 _FOREIGN_SUFFIXES = (
-    *(".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jpf", ".jpx"),
+    *(suffix for suffix in HEIC_SUFFIXES if suffix not in IMAGE_SUFFIXES),
+    *(".jxl", ".jp2", ".j2k", ".jpf", ".jpx"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".psd"),
     *(".pbm", ".pgm", ".ppm", ".pnm"),
 )
@@ -48,10 +49,12 @@ class LeftOut:
             shown = ", ".join((*self.films[:_SHOWN_FILMS], *(["..."] if self.films[_SHOWN_FILMS:] else [])))
             kinds.append(f"{_count(self.films, 'film')} ({shown}: give featherface detect films by name)")
         if self.foreign:
-            suffixes = ", ".join(sorted({_suffix(name) for name in self.foreign}))
+            found = {_suffix(name) for name in self.foreign}
+            extra = "; pi-heif reads HEIC" if found.intersection(HEIC_SUFFIXES) else ""
             one = len(self.foreign) == 1
             formats, them = ("of a format that is", "it") if one else ("of formats that are", "them")
-            kinds.append(f"{_count(self.foreign, 'picture')} {formats} not read ({suffixes}: convert {them})")
+            advice = f"{', '.join(sorted(found))}: convert {them}{extra}"
+            kinds.append(f"{_count(self.foreign, 'picture')} {formats} not read ({advice})")
         return ", ".join(kinds)
 
 

@@ -245,10 +245,10 @@ def test_mistakes_are_refused_in_a_line_without_paths(
             for given, message in (
                 (["photo.jpg"], f"{wanted}a text that is not base64: 'photo.jpg'"),
                 ([str(folder / "model" / "MLmodel")], f"{wanted}a text that is not base64"),
-                ([text(b"hello")], "images[0]: is no JPEG, PNG, WebP, BMP, GIF or TIFF image"),
+                ([text(b"hello")], "images[0]: is no JPEG, PNG, WebP, AVIF, HEIC, BMP, GIF or TIFF image"),
                 ([text(jpeg), text(jpeg[:2000])], "images[1]: is a truncated JPEG (2000 bytes"),
                 ([too_large], "images[0]: has 7100x7100 pixels, the limit is 50 megapixels"),
-                ([""], "images[0]: is no JPEG, PNG, WebP, BMP, GIF or TIFF image (the file is empty)"),
+                ([""], "images[0]: is no JPEG, PNG, WebP, AVIF, HEIC, BMP, GIF or TIFF image (the file is"),
                 ([7], f"{wanted}7"),
                 (None, f"{wanted}None"),
                 ((portrait[:2, :2] / 255).tolist(), f"{wanted}an array of shape (2, 2, 3) and type float64"),

@@ -7,6 +7,7 @@ import struct
 import zlib
 
 import numpy as np
+from heic_files import FOUR_CORNERS
 from PIL import Image
 
 _PIECE = 2**20
@@ -57,6 +58,21 @@ def gif_that_says(screen_wh: tuple[int, int], frame_wh: tuple[int, int]) -> byte
     return b"GIF89a" + screen + b"," + struct.pack("<HHHHB", 0, 0, *frame_wh, 0) + b"\x02\x02L\x01\x00;"
 
 
+def heic_that_says(width: int, height: int) -> bytes:
+    """A HEIC of 128 x 64 pixels that promises others."""
+    return _with_extent(FOUR_CORNERS, width, height)
+
+
+def avif_that_says(width: int, height: int) -> bytes:
+    """An AVIF of 64 x 64 pixels that promises others."""
+    return _with_extent(encode(Image.new("RGB", (64, 64)), "AVIF"), width, height)
+
+
+def _with_extent(data: bytes, width: int, height: int) -> bytes:
+    box = data.index(b"ispe") + 8
+    return data[:box] + struct.pack(">II", width, height) + data[box + 8 :]
+
+
 def webp_that_says(width: int, height: int) -> bytes:
     """An animated WebP without a frame."""
     sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
@@ -105,6 +121,9 @@ def bombs() -> dict[str, tuple[bytes, str]]:
         "scans.jpg": (jpeg_that_says(64, 64, num_scans=5000), "a JPEG of more than 100 scans; save it again"),
         "screen.gif": (gif_that_says((65_535, 65_535), (1, 1)), "has 65535x65535 pixels"),
         "frame.gif": (gif_that_says((1, 1), (65_535, 65_535)), "has too many pixels"),
+        "says-20000.heic": (heic_that_says(20_000, 20_000), "has 20000x20000 pixels"),
+        "says-14000.heic": (heic_that_says(14_000, 14_000), "is a broken image"),
+        "says.avif": (avif_that_says(65_000, 65_000), "is a broken image"),
         "canvas.webp": (webp_that_says(2**24, 255), "has too many pixels"),
         "strip.tif": (tiff_that_says(50_000, 50_000), "has 50000x50000 pixels"),
         "tile.tif": (tiff_that_says(10, 10, tile_wh=(40_000, 40_000)), "tiles of 40000x40000 pixels"),
@@ -122,10 +141,9 @@ def broken(photograph: Image.Image) -> dict[str, tuple[bytes, str]]:
     """Files that are no pictures or no whole ones, by name, with what the refusal must say."""
     halves = {
         f"half.{image_format.lower()}": (data[: len(data) // 2], "is a (truncated|broken)")
-        for image_format in ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
+        for image_format in ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP")
         for data in [encode(photograph, image_format)]
     }
-    heic = b"\0\0\0\x18ftypheic\0\0\0\0"
     floats = encode(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF")
     deep = encode(Image.fromarray(np.full((4, 4), 2**30, np.int32)), "TIFF")
     return halves | {
@@ -135,7 +153,8 @@ def broken(photograph: Image.Image) -> dict[str, tuple[bytes, str]]:
         "drawing.png": (b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "an SVG drawing: save it as PNG"),
         "document.jpg": (b"%PDF-1.7\n", "a PDF document: save its pages as pictures"),
         "page.jpg": (b"\n<!DOCTYPE html><html>", "a web page, not the picture on it"),
-        "phone.jpg": (heic, "an HEIC picture: save it as JPEG"),
+        "phone.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0", "is a broken image"),
+        "half.heic": (FOUR_CORNERS[: len(FOUR_CORNERS) // 2], "is a broken image"),
         "film.jpg": (b"\0\0\0\x1cftypisom\0\0\2\0", r"a film: name it \.mp4"),
         "film.webp": (b"RIFF\x40\0\0\0AVI LIST", r"a film: name it \.mp4"),
         "nan.tif": (floats, "has floating-point pixels"),

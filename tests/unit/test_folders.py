@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from heic_files import FOUR_CORNERS
 from PIL import Image
 
 from featherface import FaceDetector
@@ -56,12 +57,12 @@ def test_other_names_of_jpegs_are_read_as_jpegs(suffix: str) -> None:
 
 
 def test_what_a_folder_leaves_out_is_said_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    fill("mix/a.png", "mix/film.mp4", "mix/in/b.avif", "mix/c.HEIC", "mix/notes.txt", "mix/.hidden.heic")
+    fill("mix/a.png", "mix/film.mp4", "mix/in/b.jxl", "mix/c.CR2", "mix/notes.txt", "mix/.hidden.jxl")
     code, out, err = run_detect(capsys, "mix")
     assert (code, out) == (1, "mix/a.png: 0 faces\n")
     assert err == (
         "featherface: mix: left out 1 film (film.mp4: give featherface detect films by name), "
-        "2 pictures of formats that are not read (.avif, .heic: convert them)\n"
+        "2 pictures of formats that are not read (.cr2, .jxl: convert them)\n"
     )
 
 
@@ -79,20 +80,34 @@ def test_films_that_are_left_out_are_no_failure(capsys: pytest.CaptureFixture[st
 
 
 def test_what_is_given_by_name_is_not_left_out() -> None:
-    fill("mix/a.png", "mix/b.heic", "mix/c.heic", "mix/d.mp4")
+    fill("mix/a.png", "mix/b.jxl", "mix/c.jxl", "mix/d.mp4")
     told: list[LeftOut] = []
-    found = expand_sources(["mix", "mix/b.heic", "mix/d.mp4"], tell_left_out=told.append)
-    assert found == [Path("mix/a.png"), Path("mix/b.heic"), Path("mix/d.mp4")]
-    assert told == [LeftOut("mix", foreign=("c.heic",))]
+    found = expand_sources(["mix", "mix/b.jxl", "mix/d.mp4"], tell_left_out=told.append)
+    assert found == [Path("mix/a.png"), Path("mix/b.jxl"), Path("mix/d.mp4")]
+    assert told == [LeftOut("mix", foreign=("c.jxl",))]
     told.clear()
     expand_sources(["mix", "mix/*"], tell_left_out=told.append)
     assert told == []
 
 
+def test_photographs_of_phones_are_images_of_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("phone").mkdir()
+    Path("phone/a.HEIC").write_bytes(FOUR_CORNERS)
+    Image.new("RGB", (64, 64)).save("phone/b.avif")
+    code, out, err = run_detect(capsys, "phone", "--save", "out")
+    assert (code, out) == (0, "phone/a.HEIC: 0 faces\nphone/b.avif: 0 faces\n"), err
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a.jpg", "b.jpg"]
+
+
+def test_where_they_are_not_read_it_is_said_what_reads_them() -> None:
+    left_out = LeftOut("phone", foreign=("a.heic", "b.jxl"))
+    assert str(left_out).endswith("(.heic, .jxl: convert them; pi-heif reads HEIC)")
+
+
 def test_a_folder_of_nothing_else_says_so() -> None:
-    fill("phone/b.heic", "films/a.mp4", "films/b.mp4")
+    fill("phone/b.jxl", "films/a.mp4", "films/b.mp4")
     for name, words in {
-        "phone": r"1 picture of a format that is not read \(\.heic: convert it\)$",
+        "phone": r"1 picture of a format that is not read \(\.jxl: convert it\)$",
         "films": r"2 films \(a\.mp4, b\.mp4: give featherface detect films by name\)$",
     }.items():
         with pytest.raises(DataError, match=rf"^{name}: has no images in it \(.*\), but {words}"):

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from heic_files import TURNED
 from hostile_files import black_png, bombs, broken, encode, jpeg_that_says, png_chunk, rgb_big_tiff
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -142,11 +143,11 @@ def test_random_damage_gives_pixels_or_our_error(photograph: Image.Image) -> Non
     image = photograph.resize((56, 64))
     exif = Image.Exif()
     exif[0x0112] = 6
-    encoded = [encode(image, name, exif=exif) for name in ("JPEG", "PNG", "WEBP", "TIFF")]
+    encoded = [encode(image, name, exif=exif) for name in ("JPEG", "PNG", "WEBP", "AVIF", "TIFF")]
     encoded += [encode(image, name, save_all=True, append_images=[image]) for name in ("GIF", "WEBP", "PNG")]
     encoded += [encode(image, "TIFF", compression=name) for name in ("tiff_lzw", "tiff_adobe_deflate")]
     encoded += [encode(image.quantize(16), "PNG", transparency=3), encode(image, "BMP"), rgb_big_tiff(image)]
-    encoded += [encode(image.convert("CMYK"), "JPEG"), encode(image, "JPEG", progressive=True)]
+    encoded += [encode(image.convert("CMYK"), "JPEG"), encode(image, "JPEG", progressive=True), TURNED]
     rng = random.Random(0)
     num_read = num_refused = 0
     for data in encoded:
@@ -210,6 +211,9 @@ ACCEPTED: dict[str, Callable[[Image.Image], bytes]] = {
     "grey-alpha.png": lambda image: encode(with_alpha(image.convert("L")), "PNG"),
     "alpha.webp": lambda image: encode(with_alpha(image), "WEBP"),
     "animated.gif": lambda image: animated(image, "GIF"),
+    "avif.jpg": lambda image: encode(image, "AVIF"),
+    "alpha.avif": lambda image: encode(with_alpha(image), "AVIF"),
+    "animated.avif": lambda image: animated(image, "AVIF"),
     "animated.webp": lambda image: animated(image, "WEBP"),
     "animated.png": lambda image: animated(image, "PNG"),
     "bad-animation.png": bad_apng,
@@ -263,8 +267,8 @@ def test_a_turned_photograph_gives_boxes_of_the_upright_one(
     stored = photograph.transpose(Image.Transpose[how]) if how else photograph
     exif = Image.Exif()
     exif[0x0112] = orientation
-    for image_format in ("JPEG", "PNG"):
-        data = encode(stored, image_format, exif=exif)
+    for image_format in ("JPEG", "PNG", "AVIF"):
+        data = encode(stored, image_format, exif=exif.tobytes())
         for source in (data, Image.open(io.BytesIO(data))):
             faces = detector(source)
             assert (faces.width, faces.height) == photograph.size
@@ -272,7 +276,7 @@ def test_a_turned_photograph_gives_boxes_of_the_upright_one(
 
 
 @pytest.mark.parametrize("exif_orientation", [None, 1, 3])
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_orientation_is_read_from_exif_alone(image_format: str, exif_orientation: int | None) -> None:
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     stored = np.zeros((40, 60, 3), dtype=np.uint8)

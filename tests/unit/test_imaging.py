@@ -14,11 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from heic_files import FOUR_CORNERS, TURNED
 from hostile_files import big_tiff
 from PIL import Image, ImageOps
 
 from featherface.errors import DataError, ImageDecodeError
-from featherface.headers import has_float_samples
+from featherface.headers import has_float_samples, image_plugin
 from featherface.imaging import (
     MEAN_RGB,
     decode_image,
@@ -54,25 +55,64 @@ def test_lossless_formats_give_the_very_pixels_in_rgb_order(image_format: str) -
     np.testing.assert_array_equal(decode_image(data, "x"), four_corners())
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("image_format", ["JPEG", "WEBP", "AVIF"])
 def test_lossy_formats_keep_red_red_and_blue_blue(image_format: str) -> None:
     decoded = decode_image(encode(Image.fromarray(four_corners()), image_format, quality=95), "x")
     for (row, column), color in {(12, 20): RED, (12, 60): GREEN, (36, 20): BLUE, (36, 60): WHITE}.items():
         assert np.abs(decoded[row, column].astype(int) - color).max() <= 4
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(image_format: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options = {"lossless": True} if image_format == "WEBP" else {}
-    data = encode(Image.fromarray(four_corners()), image_format, exif=exif, **options)
+    options = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}
+    data = encode(
+        Image.fromarray(four_corners()), image_format, exif=exif.tobytes(), **options.get(image_format, {})
+    )
     with Image.open(io.BytesIO(data)) as opened:
         expected = np.asarray(ImageOps.exif_transpose(opened).convert("RGB")).astype(int)
     decoded = decode_image(data, "x")
     assert decoded.shape == expected.shape
     assert np.abs(decoded - expected).max() <= 3
+
+
+def test_a_heic_photograph_is_read_upright() -> None:
+    corners = cv2.resize(four_corners(), (128, 64), interpolation=cv2.INTER_NEAREST)
+    for data, expected in ((FOUR_CORNERS, corners), (TURNED, np.rot90(corners, -1))):
+        decoded = decode_image(data, "x")
+        assert decoded.shape == expected.shape
+        assert np.abs(decoded.astype(int) - expected).max() <= 3
+
+
+@pytest.mark.parametrize("length", range(8, len(FOUR_CORNERS), 25))
+def test_a_cut_heic_photograph_is_refused(length: int) -> None:
+    with pytest.raises(ImageDecodeError, match=r"^cut: is (a broken image \(.+\)|no JPEG.*)"):
+        decode_image(FOUR_CORNERS[:length], "cut")
+
+
+def test_without_the_extra_a_heic_photograph_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featherface.pillow_images.READS_HEIC", False)
+    with pytest.raises(
+        ImageDecodeError, match=r"^x: is an HEIC picture, which `pip install pi-heif` makes readable; or"
+    ):
+        decode_image(FOUR_CORNERS, "x")
+
+
+@pytest.mark.parametrize(
+    ("first", "others", "plugin"),
+    [
+        (b"avif", b"mif1miaf", "Avif"),
+        (b"mif1", b"miafavif", "Avif"),
+        (b"mif1", b"heicmiaf", "Heif"),
+        (b"isom", b"avifmp41", None),
+        (b"qt  ", b"", None),
+    ],
+)
+def test_pictures_in_boxes_are_told_from_films(first: bytes, others: bytes, plugin: str | None) -> None:
+    box = struct.pack(">I", 16 + len(others)) + b"ftyp" + first + bytes(4) + others
+    assert image_plugin(box + b"avif" * 10) == plugin, "what comes behind the box says nothing"
 
 
 def test_broken_exif_does_not_make_a_picture_unreadable() -> None:
@@ -240,7 +280,7 @@ def test_a_jpeg_that_lost_its_middle_is_read_and_told_of(caplog: pytest.LogCaptu
     assert (damaged != whole).any()
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "BMP", "TIFF", "GIF"])
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF"])
 def test_other_truncated_formats_are_refused(image_format: str) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), image_format)
@@ -258,6 +298,8 @@ def test_random_bytes_after_a_signature_are_refused() -> None:
         b"GIF89a",
         b"II*\0",
         b"MM\0*",
+        b"\0\0\0\x18ftypavif",
+        b"\0\0\0\x18ftypheic",
     )
     for signature in signatures:
         with pytest.raises(ImageDecodeError, match=r"^x: "):

@@ -106,13 +106,13 @@ def body(content: bytes) -> StreamingBody:
 def test_below_a_prefix_too_it_is_said_what_is_left_out(
     store: Stubber, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for keys in (["b/a.jpg", "b/c.heic", "b/d.mp4", "b/e.txt"], ["b/c.heic"]):
+    for keys in (["b/a.jpg", "b/c.jxl", "b/d.mp4", "b/e.txt"], ["b/c.jxl"]):
         store.add_response("list_objects_v2", {"Contents": [{"Key": key} for key in keys]})
     with caplog.at_level(logging.WARNING, logger="featherface"):
         assert list_images("s3://bucket/b") == ["s3://bucket/b/a.jpg"]
     assert [record.getMessage() for record in caplog.records] == [
         "s3://bucket/b: left out 1 film (b/d.mp4: give featherface detect films by name), "
-        "1 picture of a format that is not read (.heic: convert it)"
+        "1 picture of a format that is not read (.jxl: convert it)"
     ]
     with pytest.raises(DataError, match=r"no images below it, of 1 objects, but 1 picture of a format"):
         list_images("s3://bucket/b")

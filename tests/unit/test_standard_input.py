@@ -64,7 +64,8 @@ def test_it_has_the_faces_of_the_file(detect: Detect, photograph: Image.Image) -
 
 
 @pytest.mark.parametrize(
-    ("image_format", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp"), ("GIF", ".png")]
+    ("image_format", "suffix"),
+    [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp"), ("GIF", ".png"), ("AVIF", ".jpg")],
 )
 def test_copies_are_named_after_it_and_its_format(
     detect: Detect, photograph: Image.Image, image_format: str, suffix: str
