@@ -15,7 +15,7 @@ import mlflow.exceptions
 import numpy as np
 import pytest
 
-from featherface.cli import main
+from featherface.cli import main, printing
 from featherface.data.synthetic import synthesize_dataset
 from featherface.imaging import write_image
 from pipelines.dvc_commands import StageDiedError
@@ -417,3 +417,18 @@ def test_sigterm_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert half_written
     assert (process.returncode, "Traceback" in err) == (128 + signal.SIGTERM, False)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["film.mp4", "s"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell that closes streams")
+def test_a_stream_that_the_caller_closed_is_not_the_next_file_that_is_opened(tmp_path: Path) -> None:
+    program = (
+        "import os, runpy, sys\n"
+        f"runpy.run_path({printing.__file__!r})['fill_closed_streams']()\n"
+        f"file = os.open({str(tmp_path / 'file')!r}, os.O_CREAT | os.O_WRONLY)\n"
+        "print('a bar', file=sys.stderr, flush=True)\n"
+        "os.system('echo a child >&2')\n"
+        "sys.exit(10 * file + (sys.stdin is None and sys.stdout is None))"
+    )
+    shell = ["sh", "-c", 'exec "$0" -S -c "$1" <&- >&- 2>&-', sys.executable, program]
+    assert subprocess.run(shell, check=False).returncode == 31
+    assert (tmp_path / "file").read_bytes() == b""
