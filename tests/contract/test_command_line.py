@@ -38,7 +38,10 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
         (["detect"], "Missing argument"),
         (["nonsense"], "No such command 'nonsense'"),
         (["run", "nonsense"], "there is no stage 'nonsense'; known: validate, train_teacher"),
-        (["run", "distill"], "params.yaml: cannot be read"),
+        (
+            ["run", "validate"],
+            "is no workspace, as it has no params.yaml; `featherface pipeline` makes one",
+        ),
         (["score", "--predictions", "nowhere", "--ground-truth", "nowhere"], "nowhere: is no folder"),
         (["evaluate", "--data", "nowhere", "--model", "nosuch.onnx"], "nosuch.onnx"),
         (["data", "validate", "nowhere"], "nowhere"),
@@ -132,6 +135,13 @@ def test_bad_params_name_file_key_and_what_is_allowed(
     assert code == 2
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_a_stage_leaves_nothing_in_a_folder_that_is_no_workspace(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run_main(capsys, "run", "validate", "--root", str(tmp_path))[0] == 2
+    assert not any(tmp_path.iterdir())
 
 
 def test_empty_folder_has_no_images(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
