@@ -62,13 +62,16 @@ def validate(
 ) -> None:
     """Look for unreadable, missing and duplicate images and for boxes that cannot be right."""
     from featherface.data.validation import validate_dataset
+    from featherface.files import check_writable
 
+    if plot is not None:
+        check_writable(plot)
     report = validate_dataset(directory)
+    typer.echo(json.dumps(report.to_dict(), indent=2, sort_keys=True) if as_json else report.table())
     if plot is not None:
         from featherface.data.validation_plot import plot_validation
 
         plot_validation(report, plot)
-    typer.echo(json.dumps(report.to_dict(), indent=2, sort_keys=True) if as_json else report.table())
     from featherface.stages.validate import refuse_unusable
 
     refuse_unusable(report)

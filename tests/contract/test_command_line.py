@@ -45,6 +45,7 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
         (["score", "--predictions", "nowhere", "--ground-truth", "nowhere"], "nowhere: is no folder"),
         (["evaluate", "--data", "nowhere", "--model", "nosuch.onnx"], "nosuch.onnx"),
         (["data", "validate", "nowhere"], "nowhere"),
+        (["data", "validate", "nowhere", "--plot", "."], ".: is a folder; give the name of a file"),
         (["data", "import-widerface", "nowhere", "there"], "nowhere: is no folder"),
         (
             ["pipeline", "--profile", "nonsense"],
