@@ -10,6 +10,7 @@ import typer
 
 from featherface.cli.flows import find_flow
 from featherface.config import SynthesizeConfig
+from featherface.stopping import stopped_in_order
 
 app = typer.Typer(
     help="Make, import and check a data set in WIDER FACE layout.",
@@ -29,7 +30,8 @@ def synthesize(
     """Draw scenes with faces, distractors and clutter: no photographs, no download."""
     from featherface.data.synthetic import synthesize_dataset
 
-    synthesize_dataset(destination, num_train=train, num_val=val, image_hw=DEFAULTS.image_hw, seed=seed)
+    with stopped_in_order():
+        synthesize_dataset(destination, num_train=train, num_val=val, image_hw=DEFAULTS.image_hw, seed=seed)
     typer.echo(f"{destination}: {train} training and {val} validation images")
 
 
@@ -47,7 +49,8 @@ def import_widerface(
     """Bring the official WIDER FACE folders or zips into a data folder."""
     from featherface.data import importing
 
-    importing.import_widerface(source, destination)
+    with stopped_in_order():
+        importing.import_widerface(source, destination)
     typer.echo(f"{destination}: imported from {source}")
     _tell_lacking(destination)
 
