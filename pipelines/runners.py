@@ -11,6 +11,8 @@ from typing import Any, Literal
 from prefect.exceptions import TerminationSignal
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
+from featherface.child_process import end_with_pool
+
 Runner = Literal["processes", "dask", "ray"]
 
 
@@ -36,7 +38,8 @@ def _task_runner(runner: Runner, workers: int) -> TaskRunner[Any]:
     chosen: TaskRunner[Any]
     match runner:
         case "processes":
-            chosen = ProcessPoolTaskRunner(max_workers=workers)
+            # Killed, the flow tells them nothing: they would train on where the next run works.
+            chosen = ProcessPoolTaskRunner(max_workers=workers, initializer=end_with_pool)
         case "dask":
             from prefect_dask.task_runners import DaskTaskRunner
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import cv2
 from tqdm import tqdm
 
-from featherface.child_process import end_with_parent
+from featherface.child_process import end_with_pool
 from featherface.data.synthetic_layout import AnnotatedImage, format_annotations, write_ground_truth
 from featherface.data.synthetic_scenes import SCENES, Split, kind_of, render_photograph
 from featherface.errors import DataError
@@ -142,7 +142,7 @@ def _with_bar(images: Iterator[AnnotatedImage], total: int, is_shown: bool) -> I
 
 
 def _begin_to_draw() -> None:
-    end_with_parent()  # killed, it would tell us nothing, and we would wait for work for ever
+    end_with_pool()  # killed, it would tell us nothing, and we would wait for work for ever
     _use_plain_opencv()
 
 
