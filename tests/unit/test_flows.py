@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from featherface.errors import DataError, EndedEarlyError, FeatherFaceError
 from pipelines import batch, dvc_commands, flows
 from pipelines.gate import Decision
 from pipelines.outcome import PipelineOutcome
+from pipelines.runners import task_pool
 from pipelines.tasks import _is_worth_a_retry, reproduce
 
 PIPELINE = """
@@ -80,3 +82,11 @@ def test_a_batch_whose_reference_is_none_is_refused_before_it_starts(
     with pytest.raises(DataError, match="mistyped: holds no batch; `featherface batch SOURCE"):
         batch.detect_batch.fn(source=str(tmp_path), out=str(tmp_path / "out"), reference="mistyped")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_process_of_a_pool_that_was_killed_is_a_line_of_what_to_do() -> None:
+    with (
+        pytest.raises(EndedEarlyError, match=r"was killed, .*: run the same command again"),
+        task_pool("processes", 1),
+    ):
+        raise BrokenProcessPool
