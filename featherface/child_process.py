@@ -9,13 +9,14 @@ it runs, dash stays. So a thread waits for the end of the named process, too (fr
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import runpy
 import select
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 PARENT_VARIABLE = "FEATHERFACE_PARENT_PID"
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
@@ -25,6 +26,16 @@ def end_with_parent() -> None:
     """Have this process killed as soon as its parent is gone; the thread that started it must wait for it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def end_with_pool() -> None:
+    """Have this process of a pool killed as soon as the one that has the pool is gone; a pool's initializer.
+
+    Whichever thread of it started this one, and whether that goes on, does not matter here, on any system.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.join,), name="end-with-pool", daemon=True).start()
 
 
 def end_with_named_parent() -> None:
@@ -62,7 +73,11 @@ def _end_with(process: int) -> None:
     """Wait for the end of a process, given as a file descriptor, and be killed with it."""
     poll = select.poll()
     poll.register(process, select.POLLIN)
-    poll.poll()
+    _end_after(poll.poll)
+
+
+def _end_after(wait: Callable[[], object]) -> None:
+    wait()
     os.kill(os.getpid(), signal.SIGKILL)
 
 

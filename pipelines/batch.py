@@ -64,15 +64,16 @@ def detect_batch(
         runner: `processes` of this machine, or a `dask` or `ray` cluster.
 
     Raises:
-        FeatherFaceError: no pictures, no champion, or a folder that holds another batch.
+        FeatherFaceError: no pictures, no champion, no reference, or a folder that holds another batch.
     """
     folder, settings = Path(out).resolve(), _champion(Path(root).resolve())
+    # First of all: a mistyped reference is not to be found out after hours.
+    before = None if reference is None else statistics_of(read_batch(Path(reference)))
     shards = plan(list_images(source), folder, settings, shard_size=shard_size)
     results = _detect_all(shards, folder, settings, workers, runner)
     summary = _summary(results, settings)
-    if reference is not None:
-        before, now = (statistics_of(read_batch(batch)) for batch in (Path(reference), folder))
-        summary["population_stability"] = stability = compare(before, now)
+    if before is not None:
+        summary["population_stability"] = stability = compare(before, statistics_of(read_batch(folder)))
         summary["shifted"] = [name for name, index in stability.items() if index >= SHIFTED]
         _tell_of_drift(folder, summary)
     write_atomically(folder / SUMMARY_FILE, json.dumps(summary, indent=1).encode())

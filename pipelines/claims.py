@@ -226,7 +226,7 @@ def _conclude(asked: Ledger, cells: Sequence[Cell], source: DataSource, folder: 
         f"{asked.development.fraction:.0%} of the training photographs"
         f"{'' if replications is None else '; the validation photographs, once'}",
         "budget": f"{spent.epochs} epoch(s) a cell, seeds {', '.join(map(str, spent.seeds))}; "
-        f"{statistics.median(minutes):.1f} minutes a training, {sum(minutes):.0f} in all",
+        f"{statistics.median(minutes):.1f} minutes a training, {sum(minutes):.0f} minutes in all",
         "hardware": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "made": f"{datetime.now(tz=UTC):%Y-%m-%d}",
     }

@@ -5,11 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from prefect.exceptions import TerminationSignal
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
+
+from featherface.child_process import end_with_pool
+from featherface.errors import EndedEarlyError
 
 Runner = Literal["processes", "dask", "ray"]
 
@@ -22,6 +26,9 @@ def task_pool(runner: Runner, workers: int | None) -> Iterator[TaskRunner[Any]]:
         runner: `dask` and `ray` use the cluster at `DASK_SCHEDULER_ADDRESS` or `RAY_ADDRESS`; without one
             they start their own on this machine.
         workers: processes; None: one a core.
+
+    Raises:
+        EndedEarlyError: one of the processes was killed.
     """
     with _task_runner(runner, workers or os.cpu_count() or 1) as pool:
         try:
@@ -30,13 +37,19 @@ def task_pool(runner: Runner, workers: int | None) -> Iterator[TaskRunner[Any]]:
             for worker in multiprocessing.active_children():
                 worker.kill()  # what it had finished is kept
             raise
+        except BrokenProcessPool as error:
+            raise EndedEarlyError(
+                "a process of this run was killed, for want of memory perhaps; what is finished is kept: run "
+                "the same command again, with fewer --workers if it happens again"
+            ) from error
 
 
 def _task_runner(runner: Runner, workers: int) -> TaskRunner[Any]:
     chosen: TaskRunner[Any]
     match runner:
         case "processes":
-            chosen = ProcessPoolTaskRunner(max_workers=workers)
+            # Killed, the flow tells them nothing: they would train on where the next run works.
+            chosen = ProcessPoolTaskRunner(max_workers=workers, initializer=end_with_pool)
         case "dask":
             from prefect_dask.task_runners import DaskTaskRunner
 

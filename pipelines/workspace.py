@@ -69,6 +69,10 @@ def prepare_workspace(
             "give another --root, or the profile of this one"
         )
     folder, is_drawn = root / config.data.root, config.data.source == "synthetic"
+    if is_drawn and data is not None:
+        raise ConfigError(
+            f"--data {data} would not be read: profile '{profile}' draws its scenes; give --profile widerface"
+        )
     if not (is_drawn or folder.exists() or _recorded_version(root)):
         _given_photographs(folder, data)  # the teacher is looked for near them
     if config.teacher.weights is not None:
@@ -77,6 +81,7 @@ def prepare_workspace(
         raise ConfigError(f"{params_path}: teacher.weights is null, so --teacher {teacher} would not be read")
     if student is not None:
         _bring_student(root / IMPORTED_STUDENT, given=student)
+    _see_that_the_student_is_there(root, config)
     dvc_commands.initialize(root)
     bring_data(root, config, source=data)
     if is_new:
@@ -219,6 +224,16 @@ def _bring_student(target: Path, *, given: Path) -> None:
     elif sha256_of(target) != sha256_of(given):
         raise ConfigError(
             f"{target}: the workspace goes on from another student than {given}; give another --root"
+        )
+
+
+def _see_that_the_student_is_there(root: Path, config: Config) -> None:
+    # The stage that reads it comes after hours of the teacher's training.
+    initial = config.distill.initial_weights
+    if initial is not None and not (root / initial).is_file():
+        raise DataError(
+            f"{root / initial}: the student to go on from is not there; give --student FILE, or "
+            "--student shipped"
         )
 
 

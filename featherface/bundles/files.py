@@ -31,7 +31,8 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); {advice}") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise DataError(f"{path}: cannot be read ({reason}); {advice}") from error
     if content.get("schema") != layout.SCHEMA:
         raise DataError(f"{path}: has schema {content.get('schema')}, this code reads {layout.SCHEMA}")
     return content

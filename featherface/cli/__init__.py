@@ -33,6 +33,7 @@ from featherface.cli.printing import (
     above_bars,
     drop_what_cannot_be_written,
     escape_what_cannot_be_written,
+    fill_closed_streams,
     printable,
 )
 from featherface.errors import EndedEarlyError, FeatherFaceError
@@ -98,6 +99,7 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    fill_closed_streams()
     escape_what_cannot_be_written()
     with _logging_to_stderr():
         code = _run(sys.argv[1:] if arguments is None else arguments)

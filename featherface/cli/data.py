@@ -10,6 +10,7 @@ import typer
 
 from featherface.cli.flows import find_flow
 from featherface.config import SynthesizeConfig
+from featherface.stopping import stopped_in_order
 
 app = typer.Typer(
     help="Make, import and check a data set in WIDER FACE layout.",
@@ -29,7 +30,8 @@ def synthesize(
     """Draw scenes with faces, distractors and clutter: no photographs, no download."""
     from featherface.data.synthetic import synthesize_dataset
 
-    synthesize_dataset(destination, num_train=train, num_val=val, image_hw=DEFAULTS.image_hw, seed=seed)
+    with stopped_in_order():
+        synthesize_dataset(destination, num_train=train, num_val=val, image_hw=DEFAULTS.image_hw, seed=seed)
     typer.echo(f"{destination}: {train} training and {val} validation images")
 
 
@@ -47,7 +49,8 @@ def import_widerface(
     """Bring the official WIDER FACE folders or zips into a data folder."""
     from featherface.data import importing
 
-    importing.import_widerface(source, destination)
+    with stopped_in_order():
+        importing.import_widerface(source, destination)
     typer.echo(f"{destination}: imported from {source}")
     _tell_lacking(destination)
 
@@ -62,13 +65,16 @@ def validate(
 ) -> None:
     """Look for unreadable, missing and duplicate images and for boxes that cannot be right."""
     from featherface.data.validation import validate_dataset
+    from featherface.files import check_writable
 
+    if plot is not None:
+        check_writable(plot)
     report = validate_dataset(directory)
+    typer.echo(json.dumps(report.to_dict(), indent=2, sort_keys=True) if as_json else report.table())
     if plot is not None:
         from featherface.data.validation_plot import plot_validation
 
         plot_validation(report, plot)
-    typer.echo(json.dumps(report.to_dict(), indent=2, sort_keys=True) if as_json else report.table())
     from featherface.stages.validate import refuse_unusable
 
     refuse_unusable(report)

@@ -98,13 +98,20 @@ def run(
 ) -> int:
     """Run one stage, whether it is stale or not: what dvc.yaml calls."""
     from featherface.child_process import end_with_named_parent
+    from featherface.errors import ConfigError
     from featherface.launching import become_processes, launched_rank
+    from featherface.stages.base import PARAMS_FILE
     from featherface.stages.tracked import num_processes_of, run_tracked
     from featherface.stages.turn import HOLDER_VARIABLE, workspace_turn
 
     end_with_named_parent()
     root = root.resolve()
     number = num_processes_of(stage, root)
+    if not (root / PARAMS_FILE).exists():  # else a folder `state` would be left where nobody wants one
+        raise ConfigError(
+            f"{root}: is no workspace, as it has no {PARAMS_FILE}; `featherface pipeline` makes one, --root "
+            "names it"
+        )
     # The first process of a training holds the workspace for the others.
     with workspace_turn(root) if launched_rank() == 0 else nullcontext("") as holder:
         become_processes(number, ["run", stage, "--root", str(root)], environment={HOLDER_VARIABLE: holder})

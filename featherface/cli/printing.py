@@ -23,6 +23,22 @@ def escape_what_cannot_be_written() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def fill_closed_streams() -> None:
+    """Open on nothing what the caller closed of the three standard streams, as `2>&-` does.
+
+    Else the next file that is opened gets its descriptor, and what libraries and children write to standard
+    error gets into that file; progress bars fail without one. `sys.stdin` and `sys.stdout` go on saying that
+    there is none.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: this one
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
 @contextmanager
 def above_bars(stream: TextIO | None) -> Iterator[None]:
     """Inside, bars of tqdm make room for what is written to a terminal; they are drawn again below it."""

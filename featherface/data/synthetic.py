@@ -21,6 +21,7 @@ from typing import NamedTuple
 import cv2
 from tqdm import tqdm
 
+from featherface.child_process import end_with_pool
 from featherface.data.synthetic_layout import AnnotatedImage, format_annotations, write_ground_truth
 from featherface.data.synthetic_scenes import SCENES, Split, kind_of, render_photograph
 from featherface.errors import DataError
@@ -132,12 +133,17 @@ def _render_all(jobs: list[_Job], num_workers: int | None, progress: bool | None
         return
     # Spawned, not forked: a fork of a process with threads (torch, OpenCV) may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_use_plain_opencv) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_to_draw) as pool:
         yield from _with_bar(pool.map(_render, jobs, chunksize=4), len(jobs), is_shown)
 
 
 def _with_bar(images: Iterator[AnnotatedImage], total: int, is_shown: bool) -> Iterator[AnnotatedImage]:
     return iter(tqdm(images, total=total, desc="synthesize", unit="image", disable=not is_shown))
+
+
+def _begin_to_draw() -> None:
+    end_with_pool()  # killed, it would tell us nothing, and we would wait for work for ever
+    _use_plain_opencv()
 
 
 def _use_plain_opencv() -> None:

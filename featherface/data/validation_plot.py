@@ -55,9 +55,11 @@ def plot_validation(report: ValidationReport, path: Path | str) -> None:
     ]
     figure.suptitle("   ·   ".join(named), fontsize=12, color=_TEXT)
     try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: the plot cannot be written ({error})") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise DataError(f"{path}: the plot cannot be written ({reason})") from error
 
 
 def _draw_shares(axes: Axes, values: dict[str, npt.NDArray[np.float32]], edges: Sequence[float]) -> None:

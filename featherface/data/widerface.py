@@ -140,7 +140,8 @@ def read_annotations(path: Path | str) -> tuple[Annotation, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as annotations ({error})") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise DataError(f"{path}: cannot be read as annotations ({reason})") from error
     # Blank lines carry nothing in this format; numbers are those of an editor.
     lines = _Lines(
         path, [(n, line) for n, raw in enumerate(text.splitlines(), start=1) if (line := raw.strip())]
@@ -172,6 +173,10 @@ def open_widerface(
     """
     if not Path(root).is_dir():
         raise DataError(f"{root}: is no folder; a data set in WIDER FACE layout is needed")
+    if not annotation_path(root, split).exists():
+        raise DataError(
+            f"{root}: has no {annotation_path('', split)}; a data set in WIDER FACE layout is needed"
+        )
     annotations = read_annotations(annotation_path(root, split))
     if not annotations:
         raise DataError(

@@ -20,10 +20,13 @@ def build_model(architecture: str = "v2-ultra", *, innovations: Sequence[str] | 
             for the teachers, which have no place for them.
 
     Raises:
+        TypeError: innovations that are a text.
         ValueError: an unknown architecture or innovation, or innovations for a teacher.
     """
     if architecture not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {architecture!r}; allowed: {', '.join(ARCHITECTURES)}")
+    if isinstance(innovations, str):  # ("feature_reuse") is no tuple
+        raise TypeError(f"innovations are a list of names, got {innovations!r}; put it in brackets")
     unknown = [name for name in innovations or () if name not in INNOVATIONS]
     if unknown:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -77,9 +78,10 @@ def population_stability(expected: Sequence[float], actual: Sequence[float]) -> 
 def compare(
     expected: Mapping[str, Sequence[float]], actual: Mapping[str, Sequence[float]]
 ) -> dict[str, float]:
-    """Population stability of every quantity that both have."""
+    """Population stability of every quantity that both have values of: without faces there are no scores."""
     both = sorted(expected.keys() & actual.keys())
-    return {name: population_stability(expected[name], actual[name]) for name in both}
+    indices = {name: population_stability(expected[name], actual[name]) for name in both}
+    return {name: index for name, index in indices.items() if not math.isnan(index)}
 
 
 def _shares(sample: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

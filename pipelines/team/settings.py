@@ -126,11 +126,11 @@ def open_team(folder: Path, changes: dict[str, object] | None = None) -> Team:
         ModelError: the folder cannot be written to.
     """
     folder = folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    _close_to_others(folder)
     path = folder / SETTINGS_FILE
     content = read_yaml(path) if path.exists() else {}
     settings = validated(TeamSettings, content | (changes or {}), str(path))
+    folder.mkdir(parents=True, exist_ok=True)
+    _close_to_others(folder)
     write_atomically(path, to_yaml(settings.model_dump(mode="json")).encode())
     team = Team(folder, settings, _passwords(folder / SECRETS_FILE))
     write_private(

@@ -15,7 +15,7 @@ import mlflow.exceptions
 import numpy as np
 import pytest
 
-from featherface.cli import main
+from featherface.cli import main, printing
 from featherface.data.synthetic import synthesize_dataset
 from featherface.imaging import write_image
 from pipelines.dvc_commands import StageDiedError
@@ -38,10 +38,14 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
         (["detect"], "Missing argument"),
         (["nonsense"], "No such command 'nonsense'"),
         (["run", "nonsense"], "there is no stage 'nonsense'; known: validate, train_teacher"),
-        (["run", "distill"], "params.yaml: cannot be read"),
+        (
+            ["run", "validate"],
+            "is no workspace, as it has no params.yaml; `featherface pipeline` makes one",
+        ),
         (["score", "--predictions", "nowhere", "--ground-truth", "nowhere"], "nowhere: is no folder"),
         (["evaluate", "--data", "nowhere", "--model", "nosuch.onnx"], "nosuch.onnx"),
         (["data", "validate", "nowhere"], "nowhere"),
+        (["data", "validate", "nowhere", "--plot", "."], ".: is a folder; give the name of a file"),
         (["data", "import-widerface", "nowhere", "there"], "nowhere: is no folder"),
         (
             ["pipeline", "--profile", "nonsense"],
@@ -132,6 +136,13 @@ def test_bad_params_name_file_key_and_what_is_allowed(
     assert code == 2
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_a_stage_leaves_nothing_in_a_folder_that_is_no_workspace(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run_main(capsys, "run", "validate", "--root", str(tmp_path))[0] == 2
+    assert not any(tmp_path.iterdir())
 
 
 def test_empty_folder_has_no_images(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -417,3 +428,18 @@ def test_sigterm_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert half_written
     assert (process.returncode, "Traceback" in err) == (128 + signal.SIGTERM, False)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["film.mp4", "s"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell that closes streams")
+def test_a_stream_that_the_caller_closed_is_not_the_next_file_that_is_opened(tmp_path: Path) -> None:
+    program = (
+        "import os, runpy, sys\n"
+        f"runpy.run_path({printing.__file__!r})['fill_closed_streams']()\n"
+        f"file = os.open({str(tmp_path / 'file')!r}, os.O_CREAT | os.O_WRONLY)\n"
+        "print('a bar', file=sys.stderr, flush=True)\n"
+        "os.system('echo a child >&2')\n"
+        "sys.exit(10 * file + (sys.stdin is None and sys.stdout is None))"
+    )
+    shell = ["sh", "-c", 'exec "$0" -S -c "$1" <&- >&- 2>&-', sys.executable, program]
+    assert subprocess.run(shell, check=False).returncode == 31
+    assert (tmp_path / "file").read_bytes() == b""

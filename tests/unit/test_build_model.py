@@ -172,12 +172,13 @@ def test_our_student_keeps_its_budget() -> None:
             "unknown innovations 'magic'; allowed: feature_reuse, attention_multiplication",
         ),
         ("v1", ["feature_reuse"], "v1 takes no innovations, got feature_reuse"),
+        ("v2-ultra", "feature_reuse", "are a list of names, got 'feature_reuse'; put it in brackets"),
     ],
 )
 def test_names_that_do_not_exist_are_refused(
-    architecture: str, innovations: list[str] | None, message: str
+    architecture: str, innovations: list[str] | str | None, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         build_model(architecture, innovations=innovations)
 
 

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from tiers import slow
 
+from featherface import child_process
 from featherface.child_process import PARENT_VARIABLE, module_command
 from pipelines import dvc_commands
 from pipelines.data_sources import describe_data
@@ -335,3 +336,19 @@ def test_a_new_project_tells_its_makers_nothing(tmp_path: Path, monkeypatch: pyt
         listener.settimeout(5)
         with pytest.raises(TimeoutError):
             listener.accept()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="starts a process the fast way")
+def test_a_process_of_a_pool_ends_with_the_one_that_has_the_pool() -> None:
+    program = (
+        "import multiprocessing, os, runpy, signal, time\n"
+        f"end_with_pool = runpy.run_path({child_process.__file__!r})['end_with_pool']\n"
+        "reader, writer = os.pipe()\n"
+        "work = lambda: (end_with_pool(), os.write(writer, b'works'), time.sleep(60))\n"
+        "multiprocessing.get_context('fork').Process(target=work).start()\n"
+        "os.read(reader, 5)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    # Returns when nobody has the other end of the pipe any more.
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, timeout=30, check=False)
+    assert done.returncode == -signal.SIGKILL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,10 +11,11 @@ import pytest
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from featherface.errors import EndedEarlyError, FeatherFaceError
-from pipelines import dvc_commands, flows
+from featherface.errors import DataError, EndedEarlyError, FeatherFaceError
+from pipelines import batch, dvc_commands, flows
 from pipelines.gate import Decision
 from pipelines.outcome import PipelineOutcome
+from pipelines.runners import task_pool
 from pipelines.tasks import _is_worth_a_retry, reproduce
 
 PIPELINE = """
@@ -70,3 +72,21 @@ def test_in_a_notebook_bad_input_stays_bad(error: Exception, *, is_worth: bool) 
         return _is_worth_a_retry(cast("Any", None), cast("Any", Run), Failed(data=error))
 
     assert asyncio.run(cell()) == is_worth
+
+
+def test_a_batch_whose_reference_is_none_is_refused_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_champion", lambda _root: None)
+    (tmp_path / "a.png").write_bytes(b"a picture")
+    with pytest.raises(DataError, match="mistyped: holds no batch; `featherface batch SOURCE"):
+        batch.detect_batch.fn(source=str(tmp_path), out=str(tmp_path / "out"), reference="mistyped")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_process_of_a_pool_that_was_killed_is_a_line_of_what_to_do() -> None:
+    with (
+        pytest.raises(EndedEarlyError, match=r"was killed, .*: run the same command again"),
+        task_pool("processes", 1),
+    ):
+        raise BrokenProcessPool

@@ -49,6 +49,7 @@ def test_stability_is_never_negative_and_zero_for_the_same(
 def test_nothing_to_compare_is_not_a_number() -> None:
     assert math.isnan(population_stability([], [1.0]))
     assert compare({"a": [1.0], "b": [1.0]}, {"b": [1.0], "c": [2.0]}) == {"b": 0}
+    assert compare({"score": [], "b": [1.0]}, {"score": [0.9], "b": [1.0]}) == {"b": 0}, "JSON has no NaN"
 
 
 def test_statistics_of_a_picture() -> None:

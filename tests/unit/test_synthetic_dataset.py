@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +225,24 @@ def test_the_remains_of_a_killed_run_are_removed_by_the_next(tmp_path: Path) -> 
     other.mkdir()
     synthesize_dataset(tmp_path / "data", **{**SMALL, "num_val": 1}, num_workers=1)
     assert {path.name for path in tmp_path.iterdir()} == {"data", ".synthesizing-data2-abc"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code", "leaves"), [(signal.SIGKILL, -9, True), (signal.SIGTERM, 143, False)]
+)
+def test_whoever_draws_ends_with_a_run_that_is_stopped(
+    tmp_path: Path, number: int, code: int, leaves: bool
+) -> None:
+    command = [sys.executable, "-m", "featherface", "data", "synthesize", "data", "--train", "9999"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not any(tmp_path.rglob("*.jpg")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        process.communicate(timeout=60)  # those that draw have our end of the pipe, too
+        assert process.returncode == code
+    assert any(tmp_path.iterdir()) == leaves

@@ -174,6 +174,7 @@ def test_a_wrong_setting_is_refused_and_a_password_is_not_shown(tmp_path: Path) 
         open_team(tmp_path / "team", {"mlflow_port": 70_000})
     with pytest.raises(ConfigError, match="key 'colour'"):
         open_team(tmp_path / "team", {"colour": "blue"})
+    assert not (tmp_path / "team").exists(), "an older folder would have had its permissions changed"
     open_team(tmp_path / "team")
     secrets = tmp_path / "team" / "secrets.yaml"
     secrets.write_text(secrets.read_text().replace("postgres:", "postgers:"))

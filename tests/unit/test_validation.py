@@ -202,8 +202,9 @@ def test_plot_of_no_readable_image_is_drawn_all_the_same(tmp_path: Path) -> None
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("name", ["missing/plot.png", "plot.docx"])
+@pytest.mark.parametrize("name", ["file/plot.png", "plot.docx"])
 def test_plot_that_cannot_be_written_is_refused(report: ValidationReport, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"plot\.\w+: the plot cannot be written \("):
         plot_validation(report, tmp_path / name)
 

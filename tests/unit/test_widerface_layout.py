@@ -144,8 +144,10 @@ def test_very_long_line_is_cut_in_the_message(tmp_path: Path) -> None:
 
 
 def test_missing_annotation_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone\.txt: cannot be read as annotations"):
+    with pytest.raises(DataError, match=r"gone\.txt: cannot be read as annotations \(No such file or d"):
         read_annotations(tmp_path / "gone.txt")
+    with pytest.raises(DataError, match=r"has no wider_face_split/wider_face_val_bbx_gt\.txt; a data set"):
+        open_widerface(tmp_path, "val")
 
 
 def test_picture_given_as_annotations_is_refused(tmp_path: Path) -> None:

@@ -72,6 +72,26 @@ def test_a_profile_need_not_be_named_like_its_photographs(tmp_path: Path) -> Non
         prepare_workspace(root, profile="synthetic", data=None, teacher=None)
 
 
+def test_photographs_that_a_drawn_workspace_would_not_read_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--data \S+photos would not be read: .* --profile widerface"):
+        prepare_workspace(
+            tmp_path / "new", profile="synthetic", data=tmp_path / "photos", teacher=None, settings=SMALL
+        )
+    assert not any((tmp_path / "new").iterdir())
+
+
+def test_a_student_to_go_on_from_is_asked_for_before_anything_is_made(tmp_path: Path) -> None:
+    given, root = tmp_path / "teacher.safetensors", tmp_path / "new"
+    given.write_bytes(b"weights")
+    with pytest.raises(DataError, match=r"student\.safetensors: .* is not there; give --student FILE"):
+        prepare_workspace(root, profile="widerface-continue", data=tmp_path, teacher=given)
+    named = SMALL | {"distill.initial_weights": "mistyped.safetensors"}
+    with pytest.raises(DataError, match=r"mistyped\.safetensors: the student to go on from is not there"):
+        prepare_workspace(root, profile="synthetic", data=None, teacher=None, settings=named)
+    assert not (root / "params.yaml").exists()
+    assert not (root / "data").exists()
+
+
 def test_on_a_full_disk_dvc_yaml_stays_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, path = load_profile("synthetic"), tmp_path / "dvc.yaml"
     assert sync_dvc_yaml(tmp_path, config)

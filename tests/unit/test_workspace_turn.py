@@ -70,7 +70,8 @@ def test_a_stage_by_hand_waits_for_its_turn_and_one_of_the_holder_does_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     busy = f"featherface: {tmp_path}: another run is at work here (process {os.getpid()}); wait until it has"
-    began = "params.yaml: cannot be read"
+    began = "params.yaml: unknown key 'stage'"
+    (tmp_path / "params.yaml").write_text("stage: began\n", encoding="utf-8")
     with workspace_turn(tmp_path):
         error = refusal_of_a_stage(tmp_path, capsys)
         assert error.startswith(busy)
