@@ -88,7 +88,8 @@ def measure_directly(images: list[Image], max_detections: int = 1000) -> dict[st
     }
 
 
-@pytest.mark.parametrize("seed", range(8))
+# In 132 it matters which of two ignored faces a detection takes.
+@pytest.mark.parametrize("seed", [*range(8), 132])
 def test_metric_equals_pycocotools_exactly(seed: int) -> None:
     images = random_images(seed)
     assert measure(images) == measure_directly(images)
