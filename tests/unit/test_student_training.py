@@ -107,6 +107,30 @@ def test_maps_that_the_heads_read_are_imitated_if_asked(frozen_stages: int) -> N
     assert len(list(without.adapters.parameters())) == 1
 
 
+def test_each_loss_weighs_what_the_settings_say() -> None:
+    teacher = network(2, "v1-487k")
+    with torch.no_grad():
+        for conv in teacher.head.cls:
+            conv.bias.zero_()  # takes every prior for a face, or boxes would teach nothing
+    names = ("task", "logit", "box", "landmark", "feature", "neck_feature")
+    plain = {f"{name}_weight": 1.0 for name in names}
+    training = StudentTraining(ModelConfig(), settings(enabled=True, **plain), teacher)
+    training.student.eval()
+    known = batch()
+    targets = replace(known.targets, has_landmarks=known.targets.is_face)
+    with torch.no_grad():
+        each = training.losses(replace(known, targets=targets), 0.5)
+        weights = dict(zip(names, (2.0, 3.0, 5.0, 7.0, 11.0, 13.0), strict=True))
+        training._distill = settings(enabled=True, **{f"{name}_weight": w for name, w in weights.items()})
+        weighted = training.losses(replace(known, targets=targets), 0.5)
+        sharper = training.losses(replace(known, targets=targets), 0.9)
+    assert min(each.values()) > 0
+    expected = {name: weights[name.removeprefix("distill_")] for name in each if name.startswith("distill_")}
+    expected |= dict.fromkeys(("cls", "box", "landmark"), 2.0)
+    assert {name: float(weighted[name] / each[name]) for name in each} == pytest.approx(expected, rel=1e-3)
+    assert sharper["distill_logit"] != weighted["distill_logit"], "the temperature falls"
+
+
 def test_the_teachers_silence_does_not_unteach_annotated_faces() -> None:
     teacher = network(2, "v1-487k")
     training = StudentTraining(ModelConfig(), settings(enabled=True), teacher)
