@@ -315,8 +315,8 @@ def test_a_verdict_stays_with_the_numbers_that_it_was_about(
         slow("log_model_artifacts", None, "as now"),
         ("log_batch", None, "as now"),
         slow("delete_model_version_tag", JUDGED_BY, "as now"),
-        slow("set_model_version_tag", MEASURED_BY_RUN, None),
-        ("set_model_version_tag", JUDGED_BY, None),
+        ("set_model_version_tag", MEASURED_BY_RUN, None),
+        slow("set_model_version_tag", JUDGED_BY, None),
     ],
 )
 def test_a_measurement_that_broke_off_is_repeated(

@@ -5,7 +5,7 @@ import pytest
 
 from featherface import geometry
 from featherface.inference import model_info
-from featherface.inference.overlap import box_iou
+from featherface.inference.overlap import box_area, box_iou
 from featherface.inference.postprocess import (
     decode_boxes,
     decode_landmarks,
@@ -139,6 +139,7 @@ def test_iou_of_half_overlapping_boxes_is_one_third() -> None:
 def test_iou_of_a_box_of_no_area_is_zero_not_nan() -> None:
     flat = np.array([[1, 1, 1, 5]], dtype=np.float32)
     assert box_iou(flat, flat)[0, 0] == 0
+    assert box_area(np.array([[9, 9, 1, 1], [1, 1, 3, 2]], dtype=np.float32)).tolist() == [0, 2]
 
 
 def test_suppression_keeps_the_better_of_two_that_overlap() -> None:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from featherface.errors import FeatherFaceError, ModelError
 from featherface.structures import Batch, Targets
-from featherface.training import progress
+from featherface.training import loop, progress
+from featherface.training.checkpoint import Checkpoint
 from featherface.training.loop import EpochReport, FitResult, StepReport, fit
 from featherface.training.state import Checkpointing, Recipe
 
@@ -284,6 +285,22 @@ def test_checkpoints_inside_an_epoch_come_by_the_clock(tmp_path: Path) -> None:
     assert path.exists()
 
 
+def test_checkpoints_inside_an_epoch_are_so_many_seconds_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    experiment = Experiment(epochs=1)
+
+    def keep(path: Path, checkpoint: Checkpoint) -> None:
+        kept.append(checkpoint.batch_idx)
+
+    # A second for each step.
+    monkeypatch.setattr(loop.time, "monotonic", lambda: float(len(experiment.seen)))
+    monkeypatch.setattr(loop, "save_checkpoint", keep)
+    experiment.run(tmp_path / "training.pt", every_s=2.0)
+    assert kept == [2, 4, STEPS, 0], "in the epoch, with its last step, and once all that follows is done"
+
+
 def test_loss_that_is_not_finite_stops_with_epoch_batch_and_images(tmp_path: Path) -> None:
     path = tmp_path / "training.pt"
     experiment = Experiment()
@@ -321,23 +338,46 @@ def test_gradient_that_is_not_finite_stops_before_the_step() -> None:
 @pytest.mark.parametrize(("promised", "message"), [(6, "6 batches, 5 came"), (4, "4 batches, more came")])
 def test_epoch_of_another_length_is_refused(promised: int, message: str) -> None:
     network = make_network()
+    seen: list[StepReport] = []
     with pytest.raises(FeatherFaceError, match=f"epoch 1 was to have {message}: did the data set change"):
         fit(
             network,
             make_batches,
             lambda batch, _: {"loss": network(batch.images).mean()},
             recipe=Recipe(epochs=1, steps_per_epoch=promised),
+            on_step=seen.append,
         )
+    assert len(seen) == min(promised, STEPS)
+
+
+def test_whoever_looks_at_a_network_between_epochs_does_not_stop_its_learning() -> None:
+    experiment = Experiment()
+    modes: list[tuple[bool, bool]] = []
+
+    def look(_report: EpochReport) -> None:
+        experiment.network.eval()
+        experiment.adapter.eval()
+
+    experiment.run(
+        on_step=lambda _: modes.append((experiment.network.training, experiment.adapter.training)),
+        on_epoch_end=look,
+    )
+    assert modes == [(True, True)] * 2 * STEPS
 
 
 def test_batches_are_closed_when_the_training_breaks_down() -> None:
     closed: list[int] = []
+    given: list[Iterator[Batch]] = []  # who holds on to it must not keep it open
 
-    def batches(epoch: int, first: int) -> Iterator[Batch]:
+    def closing(epoch: int, first: int) -> Iterator[Batch]:
         try:
             yield from make_batches(epoch, first)
         finally:
             closed.append(epoch)
+
+    def batches(epoch: int, first: int) -> Iterator[Batch]:
+        given.append(closing(epoch, first))
+        return given[-1]
 
     def step_loss(_batch: Batch, _progress: float) -> dict[str, Tensor]:
         raise Killed
