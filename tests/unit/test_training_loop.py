@@ -19,7 +19,8 @@ from featherface.structures import Batch, Targets
 from featherface.training import loop, progress
 from featherface.training.checkpoint import Checkpoint
 from featherface.training.loop import EpochReport, FitResult, StepReport, fit
-from featherface.training.state import Checkpointing, Recipe
+from featherface.training.optim import LearningRate, WeightAverage
+from featherface.training.state import Checkpointing, Recipe, TrainingState
 
 STEPS = 5
 
@@ -161,6 +162,35 @@ def test_learning_rate_and_clipping_reach_the_weights() -> None:
     experiment.run(on_step=on_step)
     moved = torch.cat([(after[name] - before[name]).flatten() for name in before]).norm().item()
     assert 0 < moved <= rates[0] * 1.9 * 1e-3 * 1.001
+
+
+def test_a_training_starts_as_its_recipe_says() -> None:
+    recipe = Recipe(
+        epochs=3,
+        steps_per_epoch=STEPS,
+        optimizer="sgd",
+        lr=0.01,
+        weight_decay=0.03,
+        schedule="cosine",
+        warmup_fraction=0.3,
+        ema_decay=0.9,
+        ema_power=2.0,
+    )
+    network, adapter = make_network(), nn.Conv2d(1, 1, 1)
+    state = TrainingState.start(network, recipe, auxiliary=adapter, generators={})
+    expected = LearningRate(peak=0.01, total_steps=3 * STEPS, schedule="cosine", warmup_fraction=0.3)
+    assert state.learning_rate == expected
+    assert isinstance(state.optimizer, torch.optim.SGD)
+    assert [group["weight_decay"] for group in state.optimizer.param_groups] == [0.03, 0.0]
+    trained = sum(len(group["params"]) for group in state.optimizer.param_groups)
+    assert trained == len([*network.parameters(), *adapter.parameters()])
+    average = WeightAverage(make_network(), decay=0.9, power=2.0)
+    for _ in range(5):
+        with torch.no_grad():
+            network.head.weight.add_(1)
+        for each in (average, state.average):
+            each.update(network)
+    torch.testing.assert_close(state.average.module.head.weight, average.module.head.weight)
 
 
 def test_progress_runs_over_the_whole_training() -> None:
