@@ -273,6 +273,11 @@ def test_a_first_promotion_has_no_previous_champion(
     assert champion.status == "promoted"
     assert json.loads(champion.tags["promotion.reasons"]) == ["mean AP 0.7 reaches 0.5"]
 
+    other, newest = add_version(), add_version()
+    client.set_registered_model_alias("featherface", "challenger", newest)
+    registry.promote(other)
+    assert aliases(client) == {"champion": other, "previous_champion": version, "challenger": newest}
+
 
 def test_promotions_and_rollbacks_walk_back_through_the_champions(
     client: MlflowClient, registry: ModelRegistry, add_version: Callable[[], str]

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from featherface.config import Config, DistillConfig, ModelConfig, RescoreConfig
+from featherface.data.labeled import LabeledImage
 from featherface.data.synthetic import synthesize_dataset
 from featherface.data.widerface import Sample, open_widerface
 from featherface.distillation.student import StudentTraining
@@ -89,6 +90,21 @@ def test_a_new_network_starts_as_it_would_without_a_second_opinion() -> None:
     student = build_model("v2-ultra")
     student.head.rescorer = None
     assert torch.equal(drawn, torch.rand(()))
+
+
+def test_a_box_is_found_from_one_half_on_and_unknown_near_an_ignored_face() -> None:
+    view = LabeledImage(
+        image=np.zeros((32, 128, 3), np.uint8),
+        boxes_xyxy=np.array([[0, 0, 10, 10], [100, 0, 110, 10]], np.float32),
+        landmarks_xy=np.zeros((2, 5, 2), np.float32),
+        has_landmarks=np.zeros(2, np.bool_),
+        is_ignored=np.array([False, True]),
+    )
+    # Overlaps 0.5 and 0.4 of the face, 0.4 and 0.2 of the ignored one, and nothing.
+    boxes = [[0, 0, 10, 5], [0, 0, 10, 4], [100, 0, 110, 4], [100, 0, 110, 2], [50, 0, 60, 10]]
+    is_found, is_known = rescoring._judge(np.array(boxes, np.float32), view)
+    assert is_found.tolist() == [True, False, False, False, False]
+    assert is_known.tolist() == [True, True, False, True, True]
 
 
 def test_it_is_heard_by_its_share_and_in_evaluation_mode_only() -> None:
