@@ -107,6 +107,31 @@ def test_a_box_is_found_from_one_half_on_and_unknown_near_an_ignored_face() -> N
     assert is_known.tolist() == [True, True, False, True, True]
 
 
+def test_photographs_are_seen_in_drawn_sizes_and_their_faces_with_them(samples: tuple[Sample, ...]) -> None:
+    annotation, image = samples[0].annotation, np.zeros((96, 128, 3), np.uint8)
+    options = {"long_sides_px": [64], "flip_probability": 0.0}
+    view = rescoring._view(image, annotation, settings(**options), place=0, min_face_px=0)
+    np.testing.assert_allclose(view.boxes_xyxy, annotation.boxes_xyxy / 2, rtol=1e-6)
+    assert view.image.shape == (64, 64, 3), "48 rows and 16 of padding"
+    drawn = settings(long_sides_px=[64, 96])
+    views = [rescoring._view(image, annotation, drawn, place=place, min_face_px=0) for place in range(16)]
+    assert {view.image.shape[1] for view in views} == {64, 96}
+    assert len({tuple(view.boxes_xyxy[0].tolist()) for view in views}) == 4, "of both sizes also mirrored"
+
+
+def test_its_first_layer_starts_with_what_the_maps_mostly_hold() -> None:
+    generator = torch.Generator().manual_seed(1)
+    features = 5 + 3 * torch.randn(4000, 40, generator=generator)
+    none = torch.zeros(4000)
+    rescorer = network().head.rescorer
+    assert rescorer is not None
+    rescoring._start(rescorer, Candidates(features.half(), none.long(), none.bool()), generator)
+    with torch.no_grad():
+        hidden = rescorer.first(features)
+    assert hidden.mean(dim=0).abs().max() < 0.05
+    assert 1.2 < hidden.std() < 1.7, "the root of two, for what ReLU takes away"
+
+
 def test_it_is_heard_by_its_share_and_in_evaluation_mode_only() -> None:
     without, half, alone = (logits(network(share=share)) for share in (0.0, 0.5, 1.0))
     assert not torch.allclose(without, alone)

@@ -160,6 +160,34 @@ def test_landmarks_are_measured_in_fractions_of_the_face() -> None:
     assert of_network["nme"] == 0.0
 
 
+def test_landmark_errors_are_means_over_points_and_valid_faces_found_at_least_by_half() -> None:
+    # Of a face of 20 x 40 px the upper half is found, and one point lies 10 px off; of one that is flagged
+    # invalid all points do.
+    boxes = np.array([[0, 0, 20, 40], [100, 0, 20, 40]], np.float32)
+    attributes = np.zeros((2, len(ATTRIBUTES)), np.int8)
+    attributes[1, ATTRIBUTES.index("invalid")] = 1
+    names = [f"0--A/{number}" for number in range(MIN_FACES)]
+    samples = [
+        Sample(
+            Path(f"{name}.jpg"),
+            Annotation(
+                image=f"{name}.jpg",
+                boxes_xywh=boxes,
+                attributes=attributes,
+                landmarks_xy=np.zeros((2, 5, 2), np.float32),
+                has_landmarks=np.ones(2, np.bool_),
+            ),
+        )
+        for name in names
+    ]
+    points = np.zeros((2, 5, 2))
+    points[0, 2] = (6, 8)
+    points[1] = 50
+    rows = np.array([[0.0, 0, 20, 20, 0.9], [100, 0, 20, 40, 0.8]])
+    errors = landmark_errors(samples, dict.fromkeys(names, rows), dict.fromkeys(names, points))
+    assert errors == pytest.approx(dict.fromkeys(("nme", "nme_height_32_64"), 10 / 5 / np.sqrt(20 * 40)))
+
+
 def test_landmarks_of_faces_that_one_network_missed_are_not_compared() -> None:
     samples = photographs()
     everything, large = found(samples, slice(0, 3)), found(samples, slice(2, 3))
