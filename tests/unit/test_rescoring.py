@@ -27,10 +27,11 @@ from featherface.names import INNOVATIONS
 from featherface.stages import STAGES, names
 from featherface.stages.base import Workspace
 from featherface.training import rescoring
-from featherface.training.candidates import Candidates
+from featherface.training.candidates import CandidateParts, Candidates
 from featherface.training.rescoring import LEAST_SCORE, collect_candidates, fit_rescorer
 from featherface.training.state import Checkpointing
 
+SEED = 2  # draws another order of four photographs than their own
 IMAGES = 50 * torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(3))
 
 
@@ -47,12 +48,12 @@ def samples(data: Path) -> tuple[Sample, ...]:
 
 
 def drawn_order(samples: tuple[Sample, ...]) -> list[int]:
-    """In which the photographs are looked at; 1 is the seed."""
-    return [*np.random.default_rng((1, 0)).permutation(len(samples))]
+    """In which the photographs are looked at; of the seed of `settings`."""
+    return [*np.random.default_rng((SEED, 0)).permutation(len(samples))]
 
 
 def settings(**changes: Any) -> RescoreConfig:
-    return RescoreConfig.model_validate({"long_sides_px": [128], "batch_size": 64, **changes})
+    return RescoreConfig.model_validate({"long_sides_px": [128], "batch_size": 64, "seed": SEED, **changes})
 
 
 def network(*, suspicious: bool = False, share: float = 0.0) -> FeatherFace:
@@ -130,6 +131,16 @@ def test_its_first_layer_starts_with_what_the_maps_mostly_hold() -> None:
         hidden = rescorer.first(features)
     assert hidden.mean(dim=0).abs().max() < 0.05
     assert 1.2 < hidden.std() < 1.7, "the root of two, for what ReLU takes away"
+
+
+def test_photographs_whose_candidates_are_kept_are_counted_one_by_one(tmp_path: Path) -> None:
+    checkpointing = Checkpointing(tmp_path / "rescore.pt", "f", every_s=1e9)
+    parts = CandidateParts.of(checkpointing)
+    for _ in range(3):
+        parts.add(Candidates(torch.zeros(2, 4).half(), torch.zeros(2).long(), torch.zeros(2).bool()))
+    parts.keep()
+    again = CandidateParts.of(checkpointing)
+    assert (again.num_photographs, again.num_candidates, len(again.known)) == (3, 6, 1)
 
 
 def test_it_is_heard_by_its_share_and_in_evaluation_mode_only() -> None:
@@ -379,7 +390,7 @@ def test_the_same_candidates_and_seed_give_the_same_bits() -> None:
     first, again, other = network(), network(share=0.7), network()
     fit_rescorer(first, separable(300), settings(epochs=1))
     fit_rescorer(again, separable(300), settings(epochs=1))
-    fit_rescorer(other, separable(300), settings(epochs=1, seed=2))
+    fit_rescorer(other, separable(300), settings(epochs=1, seed=SEED + 1))
     assert all(torch.equal(a, b) for a, b in zip(*map(_values, (first, again)), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(*map(_values, (first, other)), strict=True))
 
