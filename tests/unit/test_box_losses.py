@@ -31,6 +31,7 @@ def test_generalized_overlap_by_hand() -> None:
     faces = torch.tensor([[5.0, 0.0, 15.0, 10.0], [20.0, 0.0, 30.0, 10.0]])
     distances = giou_distance(torch.zeros(2, 4), priors, faces)
     assert distances.tolist() == pytest.approx([1 - 50 / 150, 1 + (300 - 200) / 300])
+    assert torch.equal(BOX_DISTANCES["giou"](torch.zeros(2, 4), priors, faces), distances)
 
 
 def test_efficient_overlap_by_hand() -> None:
@@ -38,7 +39,8 @@ def test_efficient_overlap_by_hand() -> None:
     prior = torch.tensor([[5.0, 5.0, 10.0, 10.0]])
     face = torch.tensor([[10.0, 0.0, 30.0, 10.0]])
     expected = 1 + 15**2 / (30**2 + 10**2) + 10**2 / 30**2
-    assert eiou_distance(torch.zeros(1, 4), prior, face).item() == pytest.approx(expected)
+    for distance in (eiou_distance, BOX_DISTANCES["eiou"]):
+        assert distance(torch.zeros(1, 4), prior, face).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", BOX_DISTANCES)
