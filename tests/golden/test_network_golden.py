@@ -1,11 +1,14 @@
-"""Sizes of the four networks and the priors of one input size; `make golden` rewrites the file."""
+"""Sizes and answers of the networks, and the priors of one input size; `make golden` rewrites the file."""
 
 import json
+import math
 import os
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from featherface.models.build import build_model
@@ -29,8 +32,38 @@ def measure(architecture: str) -> dict[str, object]:
     return {
         "parameters": count_parameters(model),
         "parameters_of_parts": {name: count for name, count in {**parts, **details}.items() if count},
+        "normalizations": dict(
+            Counter(
+                f"epsilon {part.eps:g}, momentum {part.momentum:g}"
+                for part in model.modules()
+                if isinstance(part, nn.BatchNorm2d)
+            )
+        ),
         "multiply_adds_640": count_multiply_adds(model, (640, 640)),
         "backbone_multiply_adds_640": count_multiply_adds(model.backbone, (640, 640)),
+    }
+
+
+@cache
+@torch.no_grad()
+def answer(architecture: str) -> dict[str, list[float]]:
+    """Sums over all that a network with seeded weights says of each of two images, no two numbers alike."""
+    generator = torch.Generator().manual_seed(2026)
+    model = build_model(architecture).eval()
+    for name, tensor in model.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        numbers = torch.randn(tensor.shape, generator=generator)
+        if tensor.ndim > 1:
+            tensor.copy_(numbers * math.sqrt(2 / tensor[0].numel()))
+        elif name.endswith(("weight", "weights", "running_var", "temperature")):
+            tensor.copy_(1 + 0.2 * numbers.clamp(-2, 2))
+        else:
+            tensor.copy_(0.3 * numbers)
+    outputs = model(50 * torch.randn(2, 3, 64, 96, generator=generator))
+    return {
+        name: (part * torch.randn(part[0].shape, generator=generator)).sum(dim=(1, 2)).tolist()
+        for name, part in outputs._asdict().items()
     }
 
 
@@ -38,6 +71,7 @@ def measure(architecture: str) -> dict[str, object]:
 def golden() -> dict[str, object]:
     if os.environ.get("FEATHERFACE_REWRITE_GOLDEN"):
         numbers = {"networks": {name: measure(name) for name in ARCHITECTURES}}
+        numbers["answers"] = {name: answer(name) for name in ARCHITECTURES}
         numbers["priors_32x64"] = make_priors((32, 64)).tolist()
         GOLDEN.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     loaded: dict[str, object] = json.loads(GOLDEN.read_text(encoding="utf-8"))
@@ -47,6 +81,15 @@ def golden() -> dict[str, object]:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_networks_have_the_recorded_sizes(architecture: str, golden: dict[str, dict[str, object]]) -> None:
     assert measure(architecture) == golden["networks"][architecture]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_networks_answer_as_recorded(architecture: str, golden: dict[str, dict[str, object]]) -> None:
+    """Whatever is wired in another way, in another order or left out shows here."""
+    recorded = golden["answers"][architecture]
+    assert isinstance(recorded, dict)
+    for name, sums in answer(architecture).items():
+        assert sums == pytest.approx(recorded[name], rel=5e-3, abs=2), name
 
 
 def test_priors_are_the_recorded_ones(golden: dict[str, object]) -> None:

@@ -94,17 +94,23 @@ def test_faces_stay_on_their_pixels_when_a_padded_crop_is_shrunk() -> None:
 
 def test_shrunk_view_averages_instead_of_picking_pixels() -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
-    stripes[:, ::2] = 200
-    view = crop_and_resize(replace(labeled([]), image=stripes), left=0, top=0, side=64, size_px=32)
-    np.testing.assert_array_equal(view.image, np.full((32, 32, 3), 100))
+    stripes[:, ::4] = 200  # a quarter of the pixels: of half of them even an interpolation sees the mean
+    view = crop_and_resize(replace(labeled([]), image=stripes), left=0, top=0, side=64, size_px=16)
+    np.testing.assert_array_equal(view.image, np.full((16, 16, 3), 50))
 
 
 def test_faces_are_kept_by_center_ignored_when_half_seen_dropped_when_hardly() -> None:
-    # In a crop of (50, 0)-(100, 50): center inside; a third seen; a tenth seen; not at all.
-    boxes_xyxy = [[45, 10, 59, 20], [44, 10, 53, 20], [32, 10, 52, 20], [150, 10, 170, 20]]
+    # In a crop of (50, 0)-(100, 50): center inside; a third seen; a tenth seen; not at all; without an area.
+    boxes_xyxy = [[45, 10, 59, 20], [44, 10, 53, 20], [32, 10, 52, 20], [150, 10, 170, 20], [60, 9, 60, 20]]
     view = crop_and_resize(labeled(boxes_xyxy), left=50, top=0, side=50, size_px=50)
     np.testing.assert_allclose(view.boxes_xyxy, [[0, 10, 9, 20], [0, 10, 3, 20]])
     assert view.is_ignored.tolist() == [False, True]
+
+
+def test_a_face_whose_center_two_crops_share_is_learnt_in_one_of_them() -> None:
+    source = labeled([[40, 10, 60, 20]])
+    views = [crop_and_resize(source, left=left, top=0, side=50, size_px=50) for left in (0, 50)]
+    assert [view.is_ignored.tolist() for view in views] == [[True], [False]]
 
 
 def test_faces_of_which_too_little_is_left_are_ignored_if_asked() -> None:
@@ -139,6 +145,7 @@ def test_mirror_leaves_its_input_and_unknown_landmarks_alone() -> None:
 def test_faces_below_the_smallest_side_are_ignored() -> None:
     view = ignore_small_faces(labeled([[0, 0, 6, 20], [0, 0, 5.9, 20], [0, 0, 20, 2]]), 6)
     assert view.is_ignored.tolist() == [False, True, True]
+    assert ignore_small_faces(view, 0).is_ignored.tolist() == [False, True, True], "what is ignored stays so"
 
 
 def test_no_faces_are_fine() -> None:
@@ -160,6 +167,23 @@ def test_hue_and_saturation_leave_grey_grey() -> None:
     for seed in range(5):
         distorted = distort_colors(grey, np.random.default_rng(seed)).astype(int)
         assert np.ptp(distorted, axis=2).max() <= 1
+
+
+def test_colors_are_brightened_stretched_and_turned_as_drawn() -> None:
+    image = np.random.default_rng(1).integers(96, 160, (16, 16, 3), dtype=np.uint8)
+    to_yiq = np.asarray([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    for seed in range(5):
+        draws = np.random.default_rng(seed)
+        brightness, contrast = draws.uniform(-32, 32), draws.uniform(0.6, 1.4)
+        saturation, hue = draws.uniform(0.5, 1.5), draws.uniform(-np.pi / 10, np.pi / 10)
+        before, after = (
+            np.moveaxis(each @ to_yiq.T, 2, 0)
+            for each in (image.astype(float), distort_colors(image, np.random.default_rng(seed)))
+        )
+        np.testing.assert_allclose(after[0], contrast * before[0] + brightness, atol=0.6)
+        chroma_before, chroma_after = (each[1] + 1j * each[2] for each in (before, after))
+        turned = contrast * saturation * np.exp(1j * hue) * chroma_before
+        np.testing.assert_allclose(chroma_after, turned, atol=0.9)
 
 
 def view_of(seed: int, source: LabeledImage, **changes: float) -> LabeledImage:
@@ -200,6 +224,33 @@ def test_larger_view_shows_more_at_the_same_zoom_up_to_the_long_side() -> None:
     assert zoom(32, 1.0) == pytest.approx(32 / (0.5 * height), rel=0.05)
     assert zoom(64, 2.0) == pytest.approx(zoom(32, 1.0), rel=0.05)
     assert zoom(320, 10.0) == pytest.approx(320 / width, rel=0.05)
+
+
+def test_crops_are_as_large_as_the_settings_let_them() -> None:
+    # Three times the short side, which is more than the long one: the face has a thirtieth of the view.
+    view = view_of(0, labeled([[40, 40, 50, 50]], hw=(100, 200)), crop_scale_min=3.0, crop_scale_max=3.0)
+    assert view.boxes_xyxy[0, 2] - view.boxes_xyxy[0, 0] == pytest.approx(64 * 10 / 300, rel=0.02)
+
+
+def test_faces_that_are_cut_are_learnt_only_as_far_as_the_settings_allow() -> None:
+    source = labeled([[40, 20, 100, 80]])
+
+    def learnt_heights(**changes: float) -> list[float]:
+        crops = {"crop_scale_min": 0.6, "crop_scale_max": 0.6}
+        views = [view_of(seed, source, **crops, **changes) for seed in range(20)]
+        return [float(box[3] - box[1]) for view in views for box in view.boxes_xyxy[~view.is_ignored]]
+
+    assert min(learnt_heights(min_visible_fraction=0.0)) < 50
+    # Of 60 px on 60 px, a tenth cut off at most.
+    assert min(learnt_heights(min_visible_fraction=0.9)) > 0.9 * 64 - 0.1
+
+
+def test_what_has_no_chance_draws_no_number() -> None:
+    generator, spent = np.random.default_rng(3), np.random.default_rng(3)
+    settings = AugmentConfig(photometric_probability=0)
+    augment(labeled([]), generator, image_size_px=64, settings=settings, min_face_px=2)
+    spent.random(1 + 2 * 10 + 2)  # the zoom, ten places, whether there are other colors and a mirror
+    assert generator.random() == spent.random()
 
 
 def test_source_is_not_changed() -> None:

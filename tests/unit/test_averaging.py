@@ -18,22 +18,33 @@ from featherface.stages.report import describe_training
 from featherface.training.averaging import average_students
 
 
-def write_student(path: Path, seed: int, *, innovations: tuple[str, ...] = INNOVATIONS) -> Path:
+def write_student(
+    path: Path, seed: int, *, innovations: tuple[str, ...] = INNOVATIONS, share: float = 0.0
+) -> Path:
     torch.manual_seed(seed)
     model = build_model("v2-ultra", innovations=innovations)
+    assert model.head.rescorer is not None
+    model.head.rescorer.share.fill_(share)
+    for part in model.modules():
+        if isinstance(part, torch.nn.BatchNorm2d) and part.num_batches_tracked is not None:
+            part.num_batches_tracked.fill_(100 + seed)
     save_weights(path, model, architecture="v2-ultra", innovations=innovations)
     return path
 
 
 def test_every_weight_is_the_mean_and_the_file_says_of_what(tmp_path: Path) -> None:
-    paths = [write_student(tmp_path / f"{seed}.safetensors", seed) for seed in range(3)]
+    paths = [write_student(tmp_path / f"{seed}.safetensors", seed, share=0.5) for seed in range(3)]
     average_students(paths, tmp_path / "mean.safetensors")
     averaged, info = load_model_with_info(tmp_path / "mean.safetensors")
     assert info.extra["mean_of"].split() == [sha256_of(path) for path in paths]
     states = [load_model(path).state_dict() for path in paths]
     num_compared = 0
     for name, tensor in averaged.state_dict().items():
-        if tensor.is_floating_point():
+        if name == "head.rescorer.share":
+            assert tensor == 0, "second opinions have no mean"
+        elif not tensor.is_floating_point():
+            assert tensor == 100, "the first one's counter"
+        else:
             expected = sum(state[name].double() for state in states) / 3
             torch.testing.assert_close(tensor.double(), expected, rtol=1e-6, atol=1e-7)
             num_compared += 1

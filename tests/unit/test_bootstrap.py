@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from featherface.evaluation import bootstrap
-from featherface.evaluation.bootstrap import MEAN, ap_differences, ap_intervals
+from featherface.evaluation.bootstrap import MEAN, ap_differences, ap_draws, ap_intervals
 from featherface.evaluation.ground_truth import SETTINGS, WiderGroundTruth
 from featherface.evaluation.widerface import average_precision
 
@@ -80,6 +82,27 @@ def test_a_draw_is_the_protocol_on_the_images_drawn(monkeypatch: pytest.MonkeyPa
         assert interval.low == interval.high == pytest.approx(getattr(expected, setting), abs=1e-12)
 
 
+def test_the_surest_of_all_detections_and_the_least_sure_one_count() -> None:
+    # Their stretched scores are 1 and 0, on the border of the thresholds.
+    truth = replace(ground_truth_of([1, 1]), is_counted=dict.fromkeys(SETTINGS, np.ones(2, dtype=np.bool_)))
+    predictions = {
+        name: np.asarray([[0.0, 0, 20, 20, score]])
+        for name, score in zip(truth.names, (0.9, 0.1), strict=True)
+    }
+    assert ap_draws(predictions, truth, num_draws=1)[0] == dict.fromkeys((*SETTINGS, MEAN), 1.0)
+
+
+def test_an_interval_leaves_out_as_many_draws_on_either_side() -> None:
+    truth = ground_truth_of([3, 1, 7, 2, 5])
+    predictions = predictions_for(truth, seed=2)
+    _, draws = ap_draws(predictions, truth, num_draws=300)
+    for name, interval in ap_intervals(predictions, truth, num_draws=300, confidence=0.8).items():
+        assert len(draws[name]) == 300
+        assert (interval.low, interval.high) == pytest.approx(np.quantile(draws[name], (0.1, 0.9)))
+    # Of the same images: a draw that is hard in one setting is mostly hard in the others.
+    np.testing.assert_array_equal(draws[MEAN], np.mean([draws[setting] for setting in SETTINGS], axis=0))
+
+
 def test_a_detector_differs_from_itself_by_nothing() -> None:
     truth = ground_truth_of([3, 1, 7, 2])
     predictions = predictions_for(truth, seed=3)
@@ -120,5 +143,6 @@ def test_the_same_seed_gives_the_same_interval_and_nonsense_is_refused() -> None
     assert ap_intervals(predictions, truth) != ap_intervals(predictions, truth, seed=1)
     with pytest.raises(ValueError, match="num_draws must be 1 or more, got 0"):
         ap_intervals(predictions, truth, num_draws=0)
-    with pytest.raises(ValueError, match="confidence must be between 0 and 1, got 95"):
-        ap_intervals(predictions, truth, confidence=95)
+    for confidence in (0, 1, 95):
+        with pytest.raises(ValueError, match=f"confidence must be between 0 and 1, got {confidence}"):
+            ap_intervals(predictions, truth, num_draws=1, confidence=confidence)

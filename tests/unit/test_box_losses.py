@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ def test_generalized_overlap_by_hand() -> None:
     faces = torch.tensor([[5.0, 0.0, 15.0, 10.0], [20.0, 0.0, 30.0, 10.0]])
     distances = giou_distance(torch.zeros(2, 4), priors, faces)
     assert distances.tolist() == pytest.approx([1 - 50 / 150, 1 + (300 - 200) / 300])
+    assert torch.equal(BOX_DISTANCES["giou"](torch.zeros(2, 4), priors, faces), distances)
 
 
 def test_efficient_overlap_by_hand() -> None:
@@ -37,7 +39,8 @@ def test_efficient_overlap_by_hand() -> None:
     prior = torch.tensor([[5.0, 5.0, 10.0, 10.0]])
     face = torch.tensor([[10.0, 0.0, 30.0, 10.0]])
     expected = 1 + 15**2 / (30**2 + 10**2) + 10**2 / 30**2
-    assert eiou_distance(torch.zeros(1, 4), prior, face).item() == pytest.approx(expected)
+    for distance in (eiou_distance, BOX_DISTANCES["eiou"]):
+        assert distance(torch.zeros(1, 4), prior, face).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", BOX_DISTANCES)
@@ -82,16 +85,40 @@ def test_quality_focal_loss_by_hand() -> None:
 
 
 def test_positives_learn_whether_their_box_counts_as_found() -> None:
-    margin = torch.tensor([[0.0, math.log(3), -math.log(3), 2.0]])
+    margin = torch.tensor([[0.0, math.log(3), math.log(3), 2.0]])
     labels = torch.tensor([[1, 1, 1, 0]], dtype=torch.int8)
     negative = math.log1p(math.exp(2.0))
-    # Targets 0, 1/2 and 1 where a face has probability 1/2, 3/4 and 1/4.
-    positives = math.log(2) + (math.log(4 / 3) + math.log(4)) / 2 + math.log(4)
+    # Targets 0, 1/2 and 1 where a face has probability 1/2, 3/4 and 3/4.
+    positives = math.log(2) + (math.log(4 / 3) + math.log(4)) / 2 + math.log(4 / 3)
     options = {"negatives_per_positive": 1.0, "min_negatives": 1}
     got = hard_negative_loss(margin, labels, quality=torch.tensor([0.3, 0.5, 0.7]), **options)
     assert got.item() == pytest.approx(positives + negative)
     sure = hard_negative_loss(margin, labels, quality=torch.full((3,), 0.6), **options)
     assert sure.item() == pytest.approx(hard_negative_loss(margin, labels, **options).item())
+
+
+def test_boxes_are_not_moved_to_make_scores_come_true() -> None:
+    labels = torch.tensor([[1, 0]], dtype=torch.int8)
+    placed = partial(hard_negative_loss, negatives_per_positive=1.0, min_negatives=1)
+    for loss in (placed, quality_focal_loss):
+        margin, quality = torch.ones(1, 2, requires_grad=True), torch.tensor([0.5], requires_grad=True)
+        loss(margin, labels, quality=quality).backward()
+        assert margin.grad is not None
+        assert quality.grad is None
+
+
+def test_scores_are_placed_by_the_boxes_that_are_predicted() -> None:
+    # The box of the only positive is its prior: it overlaps the face by 0.6 or more, or by 0.4 or less.
+    logits = torch.tensor([[[0.0, 1.0], [0.0, -50.0], [0.0, -50.0]]])
+    outputs = HeadOutputs(logits, torch.zeros(1, 3, 4), torch.zeros(1, 3, 10))
+    yes, no = torch.ones(1, 1, dtype=torch.bool), torch.zeros(1, 1, dtype=torch.bool)
+    for side_px, expected in ((15.0, math.log1p(math.exp(-1))), (6.0, math.log1p(math.exp(1)))):
+        face = torch.tensor([[[20 - side_px / 2, 20 - side_px / 2, 20 + side_px / 2, 20 + side_px / 2]]])
+        targets = Targets(face, torch.zeros(1, 1, 5, 2), no, yes, no)
+        losses = multibox_loss(
+            outputs, PRIORS, targets, match_priors(PRIORS, targets), cls="placed_hard_negatives"
+        )
+        assert losses.cls.item() == pytest.approx(expected)
 
 
 def test_quality_is_the_overlap_of_the_predicted_box() -> None:

@@ -148,11 +148,12 @@ def test_weights_alone_are_no_checkpoint(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "weights.pt")
 
 
-def test_other_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint_module, "CHECKPOINT_SCHEMA", 99)
+@pytest.mark.parametrize("schema", [0, 99])
+def test_other_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schema: int) -> None:
+    monkeypatch.setattr(checkpoint_module, "CHECKPOINT_SCHEMA", schema)
     save_checkpoint(tmp_path / "training.pt", example())
     monkeypatch.undo()
-    with pytest.raises(ModelError, match="has schema 99, this version reads 1"):
+    with pytest.raises(ModelError, match=f"has schema {schema}, this version reads 1"):
         load_checkpoint(tmp_path / "training.pt")
 
 

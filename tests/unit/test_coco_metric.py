@@ -88,7 +88,8 @@ def measure_directly(images: list[Image], max_detections: int = 1000) -> dict[st
     }
 
 
-@pytest.mark.parametrize("seed", range(8))
+# In 132 it matters which of two ignored faces a detection takes.
+@pytest.mark.parametrize("seed", [*range(8), 132])
 def test_metric_equals_pycocotools_exactly(seed: int) -> None:
     images = random_images(seed)
     assert measure(images) == measure_directly(images)
@@ -113,6 +114,21 @@ def test_overlap_exactly_at_the_threshold_is_a_match() -> None:
     image = (np.array([[0.0, 0, 20, 10, 0.9]]), np.array([[0.0, 0, 10, 10]]), np.zeros(1, bool))
     assert measure([image])["ap50"] == pytest.approx(1.0)
     assert measure([image]) == measure_directly([image])
+
+
+def test_faces_on_the_border_of_two_sizes_belong_to_both() -> None:
+    faces = np.array([[0.0, 0, 32, 32], [200, 200, 96, 96]])
+    rows = np.column_stack([faces, [0.9, 0.8]])
+    image = (rows, faces, np.zeros(2, bool))
+    values = measure([image])
+    assert [values[f"ar_{size}"] for size in ("small", "medium", "large")] == [1.0, 1.0, 1.0]
+    assert values == measure_directly([image])
+
+
+def test_a_face_behind_more_than_a_hundred_others_counts() -> None:
+    strays = np.array([[300.0 + 10 * i, 300, 5, 5, 0.9] for i in range(101)])
+    image = (np.concatenate([strays, [[0, 0, 20, 20, 0.5]]]), np.array([[0.0, 0, 20, 20]]), np.zeros(1, bool))
+    assert measure([image])["ap50"] == pytest.approx(1 / 102)
 
 
 def test_ignored_face_is_neither_asked_for_nor_punished() -> None:

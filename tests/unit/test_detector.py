@@ -1,5 +1,6 @@
 """`FaceDetector` around a network that a reader can predict: it calls every white square a face."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -279,10 +280,43 @@ def test_close_ups_are_looked_for_in_a_second_smaller_copy() -> None:
     large = detector(square_image((640, 960), (100, 100, 500, 500)))
     assert [shape[2:] for shape in backend.seen_shapes] == [(640, 960), (224, 320)]
     assert len(large) == 1, "seen by both looks, and once in the result"
+    middle = detector(square_image((640, 960), (100, 100, 300, 300)))  # not a quarter of the longer side
+    np.testing.assert_allclose(middle.boxes, [[100, 100, 300, 300]], atol=0.01)
     small = detector(square_image((640, 960), (100, 100, 140, 140)))
     np.testing.assert_allclose(small.boxes, [[100, 100, 140, 140]], atol=0.01)
     FaceDetector(backend, image_size=320, close_ups=True)(square_image())
-    assert len(backend.seen_shapes) == 5, "no second look at what is small already"
+    assert len(backend.seen_shapes) == 7, "no second look at what is small already"
+
+
+def test_a_second_look_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featherface.inference.detector.time.perf_counter", itertools.count().__next__)
+    one, two = (
+        FaceDetector(WhiteSquares(), image_size="original", close_ups=close_ups)(square_image()).timing
+        for close_ups in (False, True)
+    )
+    assert (one.network_ms, two.network_ms) == (1000, 2000)
+
+
+class EverywhereFaces(WhiteSquares):
+    """A backend that calls every prior a face."""
+
+    def __call__(self, images: np.ndarray) -> NetworkOutputs:
+        outputs = super().__call__(images)
+        outputs.cls_logits[..., 1] = 12
+        return outputs
+
+
+def test_faces_are_as_many_and_as_close_as_the_options_say() -> None:
+    image = np.zeros((64, 64, 3), dtype=np.uint8)
+
+    def count(**options: float) -> int:
+        return len(FaceDetector(EverywhereFaces(), image_size="original", **options)(image))
+
+    assert count(iou_threshold=1.0, max_faces=1000) == len(make_priors((64, 64)))
+    assert count(iou_threshold=0.9) > count(iou_threshold=0.2) > count(iou_threshold=0.01)
+    assert count(iou_threshold=0.2, max_faces=3) == 3
+    close = FaceDetector(EverywhereFaces(), image_size=352, close_ups=True, max_faces=3)
+    assert len(close(image)) == 3
 
 
 def test_the_time_of_each_part_is_told(detector: FaceDetector) -> None:

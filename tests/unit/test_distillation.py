@@ -77,9 +77,9 @@ def test_temperature_keeps_the_gradient_on_one_scale() -> None:
 
 
 def test_boxes_and_landmarks_count_where_the_teacher_is_sure() -> None:
-    teacher, student = outputs_of([[1.0, -1.0, 3.0]], shift=2.0), outputs_of([[0.0, 0.0, 0.0]])
+    teacher, student = outputs_of([[0.0, -1.0, 3.0]], shift=2.0), outputs_of([[0.0, 0.0, 0.0]])
     losses = distillation_loss(student, teacher, temperature=1.0, confidence_threshold=0.5)
-    sure = [1 / (1 + math.exp(-1)), 1 / (1 + math.exp(-3))]
+    sure = [0.5, 1 / (1 + math.exp(-3))]
     assert losses.box.item() == pytest.approx(4 * 1.5 * sum(sure) / 2)
     assert losses.landmark.item() == pytest.approx(10 * 1.5 * sum(sure) / 2)
     gradient = torch.autograd.grad(losses.box, student.box_deltas)[0]
@@ -91,6 +91,14 @@ def test_teacher_without_a_face_still_teaches_background() -> None:
     losses = distillation_loss(student, teacher, temperature=1.0, min_negatives=1)
     assert losses.logit.item() == pytest.approx(math.log1p(math.exp(3)), rel=1e-4)
     assert losses.box.item() == losses.landmark.item() == 0
+
+
+def test_a_view_has_sixteen_hard_negatives_and_seven_for_each_face_of_the_teacher() -> None:
+    student = outputs_of([[0.0] * 40])
+    nothing = distillation_loss(student, outputs_of([[-20.0] * 40]), temperature=1.0)
+    assert nothing.logit.item() == pytest.approx(16 * math.log(2), rel=1e-4)
+    four = distillation_loss(student, outputs_of([[20.0] * 4 + [-20.0] * 36]), temperature=1.0)
+    assert four.logit.item() == pytest.approx((4 + 4 * 7) / 4 * math.log(2), rel=1e-4)
 
 
 def test_a_face_that_only_people_saw_is_no_hard_negative() -> None:
@@ -105,10 +113,12 @@ def test_a_face_that_only_people_saw_is_no_hard_negative() -> None:
 
 def test_a_face_that_both_saw_is_learnt_from_the_teacher_as_before() -> None:
     teacher, student = outputs_of([[4.0, -4, -4, -4]]), outputs_of([[0.0, -4, 2, -4]])
-    is_annotated = torch.tensor([[True, False, False, False]])
-    kwargs = {"temperature": 1.0, "min_negatives": 1}
-    known = distillation_loss(student, teacher, is_annotated=is_annotated, **kwargs)
-    torch.testing.assert_close(known, distillation_loss(student, teacher, **kwargs))
+    kwargs = {"temperature": 1.0, "min_negatives": 4}
+    expected = distillation_loss(student, teacher, **kwargs)
+    # A face that the teacher alone saw is no hard negative either.
+    for is_annotated in ([[True, False, False, False]], [[False] * 4]):
+        known = distillation_loss(student, teacher, is_annotated=torch.tensor(is_annotated), **kwargs)
+        torch.testing.assert_close(known, expected)
 
 
 def test_no_gradient_reaches_the_teachers_outputs() -> None:

@@ -6,7 +6,7 @@ from torch import nn
 
 from featherface.models.build import build_model
 from featherface.models.deformable import DeformableConv2d
-from featherface.models.folding import fold_batch_norms
+from featherface.models.folding import fold_batch_norms, frozen_copy
 from featherface.names import ARCHITECTURES
 
 
@@ -35,6 +35,16 @@ def test_folded_network_answers_the_same_with_fewer_layers(architecture: str) ->
     left = [part for part in folded.modules() if isinstance(part, nn.BatchNorm2d)]
     assert len(left) == sum(isinstance(part, DeformableConv2d) for part in model.modules())
     assert sum(isinstance(part, nn.BatchNorm2d) for part in model.modules()) > 40
+
+
+def test_a_frozen_copy_answers_the_same_and_learns_nothing() -> None:
+    model = trained_looking("v2-ultra")
+    frozen = frozen_copy(model)
+    images = (50 * torch.randn(1, 3, 64, 96)).contiguous(memory_format=torch.channels_last)
+    answers, expected = frozen(images), model(images)
+    torch.testing.assert_close(answers.cls_logits, expected.cls_logits, rtol=1e-3, atol=1e-3)
+    assert expected.cls_logits.requires_grad
+    assert not answers.cls_logits.requires_grad
 
 
 def test_the_network_itself_stays_as_it_is() -> None:

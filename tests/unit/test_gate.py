@@ -54,6 +54,10 @@ def test_a_first_model_within_all_limits_is_promoted_with_every_check_named() ->
             "mean AP of the registered file 0.6980 is -0.0020 from the network's, a drop of 0.0010 is "
             "accepted",
         ),
+        (
+            {"params": 0},
+            "parameters is 0, which is no possible value: measure it before the model can be judged",
+        ),
         ({"params": 250_001}, "parameters 250,001 is above the limit of 250,000"),
         ({"file_mib": 1.25}, "file size in MiB 1.25 is above the limit of 1.2"),
         ({"parity_error": 2e-4}, "parity error 0.0002 is above the limit of 0.0001"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,8 @@ def test_a_quarter_turn_is_exact() -> None:
     # Clockwise: what was left is on top, what was at the bottom is left.
     np.testing.assert_allclose(turned.boxes_xyxy, [[8, 3, 28, 9]], atol=1e-5)
     np.testing.assert_allclose(turned.landmarks_xy[0], [[18, 6]] * 5, atol=1e-5)
+    unknown = replace(source, has_landmarks=np.array([False]), landmarks_xy=np.zeros((1, 5, 2), np.float32))
+    assert not turn_faces(unknown, (16.5, 16.5), 90).landmarks_xy.any()
 
 
 @pytest.mark.parametrize("degrees", [-45.0, -20.0, 7.0, 30.0])
@@ -99,6 +103,8 @@ def test_a_covered_face_keeps_its_label_and_only_its_surroundings_change() -> No
         differs = (view.image != image).any(axis=2)
         changed.append(differs[20:60, 20:60].mean())
         assert not differs[78:, 78:].any(), "too small to be covered"
+        ignored = replace(source, is_ignored=np.array([True, False]))
+        np.testing.assert_array_equal(cover_faces(ignored, np.random.default_rng(seed), 1.0).image, image)
     assert max(changed) < 0.6
     assert np.mean([share > 0.02 for share in changed]) > 0.5
     assert (source.image == 99).all()
@@ -133,6 +139,7 @@ def test_a_mixture_shows_both_views_and_asks_for_no_face() -> None:
     assert len(np.unique(mixed.image)) == 1
     assert 40 < mixed.image[0, 0, 0] <= 140, "the first view keeps at least half of the weight"
     np.testing.assert_array_equal(mixed.boxes_xyxy, [[1, 2, 9, 12], [20, 3, 30, 14]])
+    np.testing.assert_array_equal(mixed.landmarks_xy[:, 0], [[5, 7], [25, 8.5]])
     assert mixed.is_ignored.all()
     assert (dark == 40).all()
 

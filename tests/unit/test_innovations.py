@@ -32,8 +32,9 @@ def norms(x: Tensor) -> Tensor:
 
 
 class TestFeatureReuse:
-    def test_it_is_the_definition_written_out(self) -> None:
-        x, temperature, mix = random_map(2, 4, 3, 5), 0.2, 0.7
+    @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+    def test_it_is_the_definition_written_out(self, layout: torch.memory_format) -> None:
+        x, temperature, mix = random_map(2, 4, 3, 5).contiguous(memory_format=layout), 0.2, 0.7
         for item, result in zip(x, FeatureReuse(temperature=temperature, mix=mix)(x), strict=True):
             rows = item.reshape(4, 15)
             unit = rows / rows.norm(dim=1, keepdim=True)
@@ -203,6 +204,10 @@ class TestDynamicWeightSharing:
             1, 2, 1, 2
         )
         torch.testing.assert_close(module(x), expected)
+
+    def test_images_of_a_batch_do_not_touch_each_other(self) -> None:
+        x, module = random_map(2, 3, 4, 5, dtype=torch.float32), DynamicWeightSharing(3)
+        torch.testing.assert_close(module(x)[1:], module(x[1:]))
 
     def test_a_channel_of_mean_zero_passes_at_the_start(self) -> None:
         x = torch.tensor([-1.0, 1.0, -2.0, 2.0]).reshape(1, 1, 2, 2)

@@ -89,6 +89,28 @@ def test_small_views_may_go_around_the_order(samples: list[Sample]) -> None:
     assert len(set(batch.sample_ids)) == 10
 
 
+def test_larger_views_show_more_at_the_same_zoom(samples: list[Sample]) -> None:
+    still = AugmentConfig(crop_scale_min=0.5, crop_scale_max=0.5, min_visible_fraction=0)
+    large = next(make_loader(samples[1:2], augment_config=still, view_scales=[2.0]).batches(0))
+    assert large.images.shape[2:] == (64, 64)
+    top, bottom = large.targets.gt_boxes_xyxy[0, 0, [1, 3]].tolist()
+    # At scale 1 half of the 40 px are shown on 32.
+    assert bottom - top == pytest.approx(14 * 32 / 20, rel=0.05)
+
+
+def test_faces_too_small_in_a_view_are_ignored(samples: list[Sample]) -> None:
+    targets = next(make_loader(samples, min_face_px=1000.0).batches(0)).targets
+    assert not targets.is_face.any()
+    assert targets.is_ignored.any()
+
+
+def test_processes_share_the_views_of_a_batch(samples: list[Sample]) -> None:
+    whole = [batch.sample_ids for batch in make_loader(samples, batch_size=4).batches(0)]
+    parts = [make_loader(samples, batch_size=4, part=(number, 2)).batches(0) for number in range(2)]
+    together = [(first.sample_ids, second.sample_ids) for first, second in zip(*parts, strict=True)]
+    assert together == [(ids[::2], ids[1::2]) for ids in whole]
+
+
 def test_batch_has_shapes_and_types_of_a_training_step(samples: list[Sample]) -> None:
     batch = next(make_loader(samples, batch_size=10).batches(0))
     num_faces = batch.targets.is_face.shape[1]
@@ -317,7 +339,7 @@ def view(num_faces: int) -> LabeledImage:
         image=np.zeros((32, 32, 3), np.uint8),
         boxes_xyxy=np.full((num_faces, 4), 5, np.float32),
         landmarks_xy=np.full((num_faces, 5, 2), 6, np.float32),
-        has_landmarks=np.ones(num_faces, np.bool_),
+        has_landmarks=np.arange(num_faces) > 0,
         is_ignored=np.arange(num_faces) % 2 == 1,
     )
 
@@ -327,7 +349,7 @@ def test_faces_are_padded_to_the_view_with_most() -> None:
     targets = batch.targets
     assert targets.is_face.tolist() == [[False] * 3, [True, False, True]]
     assert targets.is_ignored.tolist() == [[False] * 3, [False, True, False]]
-    assert targets.has_landmarks.tolist() == [[False] * 3, [True] * 3]
+    assert targets.has_landmarks.tolist() == [[False] * 3, [False, True, True]]
     assert not targets.gt_boxes_xyxy[0].any()
     assert (targets.gt_boxes_xyxy[1] == 5).all()
     assert (targets.gt_landmarks_xy[1] == 6).all()

@@ -156,8 +156,14 @@ def test_small_face_gets_as_many_priors_as_asked_for_if_they_overlap_enough() ->
     assert match_priors(PRIORS, targets, min_priors_per_face=99).labels.tolist() == [[1, 1, 0, 0]]
 
 
+def test_a_face_keeps_more_priors_than_asked_for_if_they_reach_the_threshold() -> None:
+    targets = make_targets([[[0, 0, 20, 10]]])  # overlaps 1/2, 1/2, 0 and 1/8
+    matches = match_priors(PRIORS, targets, match_iou_threshold=0.125, min_priors_per_face=2)
+    assert matches.labels.tolist() == [[1, 1, 0, 1]]
+
+
 def test_result_does_not_depend_on_the_size_of_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(4)  # in which faces of both images are sent on to other priors
     corner = torch.rand(2, 40, 2, generator=generator) * 30
     boxes = torch.cat((corner, corner + torch.rand(2, 40, 2, generator=generator) * 12 + 1), dim=-1)
     is_face = torch.rand(2, 40, generator=generator) < 0.6

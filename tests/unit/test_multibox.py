@@ -1,6 +1,7 @@
 """The multibox loss, against numbers worked out by hand and against autograd."""
 
 import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from featherface.geometry import encode_boxes, encode_landmarks
 from featherface.losses.classification import select_hardest
 from featherface.losses.matching import Matches, match_priors
 from featherface.losses.multibox import MultiboxLosses, multibox_loss
-from featherface.structures import HeadOutputs, Targets
+from featherface.losses.task import task_losses
+from featherface.models.priors import make_priors
+from featherface.structures import Batch, HeadOutputs, Targets
 
 PRIORS = torch.tensor(
     [[5.0, 5.0, 10.0, 10.0], [15.0, 5.0, 10.0, 10.0], [25.0, 5.0, 10.0, 10.0], [35.0, 5.0, 10.0, 10.0]]
@@ -71,9 +74,16 @@ def test_a_batch_without_images_costs_nothing(cls: str) -> None:
     assert all(gradient.numel() == 0 for gradient in gradients(losses, outputs))
 
 
-def test_undecided_network_pays_log_two_for_the_positive_and_each_negative() -> None:
+@pytest.mark.parametrize("negatives_per_positive", [2.0, 1.5])
+def test_undecided_network_pays_log_two_for_the_positive_and_each_negative(
+    negatives_per_positive: float,
+) -> None:
     losses = loss_of(
-        zero_outputs(), PRIORS, make_targets([[[0, 0, 10, 10]]]), negatives_per_positive=2.0, min_negatives=1
+        zero_outputs(),
+        PRIORS,
+        make_targets([[[0, 0, 10, 10]]]),
+        negatives_per_positive=negatives_per_positive,
+        min_negatives=1,
     )
     assert losses.cls.item() == pytest.approx(3 * math.log(2))
 
@@ -244,6 +254,86 @@ def test_each_positive_brings_its_negatives() -> None:
     # log 2 for 2 positives and 2 negatives over 2; for 1 positive and 3 negatives over 1.
     assert low.cls.item() == pytest.approx(2 * math.log(2))
     assert high.cls.item() == pytest.approx(4 * math.log(2))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Those of the section `loss`."""
+
+    match_iou_threshold: float = 0.35
+    min_priors_per_face: int = 1
+    negatives_per_positive: float = 7.0
+    cls: str = "hard_negatives"
+    box: str = "smooth_l1"
+    box_weight: float = 1.0
+    cls_weight: float = 1.0
+    landmark_weight: float = 1.0
+
+
+class Detector:
+    """Priors of one level for images of 32 x 64 px."""
+
+    strides = (8,)
+    min_sizes_px = ((16, 32),)
+
+
+def views() -> tuple[HeadOutputs, Batch]:
+    """Two faces in a view of 32 x 64 px: one of a prior's size, and one smaller than all."""
+    generator = torch.Generator().manual_seed(5)
+    outputs = HeadOutputs(*(torch.randn(1, 4 * 8 * 2, width, generator=generator) for width in (2, 4, 10)))
+    targets = make_targets([[[20, 5, 39, 27], [49, 17, 56, 24]]])
+    return outputs, Batch(torch.zeros(1, 3, 32, 64), targets, ("a.jpg",))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"match_iou_threshold": 0.6},
+        {"min_priors_per_face": 4},
+        {"negatives_per_positive": 1.0},
+        {"cls": "focal"},
+        {"box": "giou"},
+    ],
+    ids=str,
+)
+def test_task_losses_are_those_of_the_settings(changes: dict[str, Any]) -> None:
+    outputs, batch = views()
+    settings = Settings(**changes, cls_weight=2.0, box_weight=3.0, landmark_weight=5.0)
+    priors = torch.from_numpy(make_priors((32, 64), strides=(8,), min_sizes_px=((16, 32),)).copy())
+    matches = match_priors(
+        priors,
+        batch.targets,
+        match_iou_threshold=settings.match_iou_threshold,
+        min_priors_per_face=settings.min_priors_per_face,
+    )
+    expected = multibox_loss(
+        outputs,
+        priors,
+        batch.targets,
+        matches,
+        negatives_per_positive=settings.negatives_per_positive,
+        cls=settings.cls,
+        box=settings.box,
+    )
+    losses = task_losses(Detector(), outputs, batch, settings)  # type: ignore[arg-type]
+    torch.testing.assert_close(
+        losses, {"cls": 2 * expected.cls, "box": 3 * expected.box, "landmark": 5 * expected.landmark}
+    )
+    if changes:  # each setting matters here
+        others = task_losses(Detector(), outputs, batch, replace(settings, **vars(Settings())))  # type: ignore[arg-type]
+        weighted = {"cls": 2 * others["cls"], "box": 3 * others["box"], "landmark": 5 * others["landmark"]}
+        assert any(not torch.allclose(losses[name], weighted[name]) for name in losses)
+
+
+def test_task_losses_take_the_matches_that_somebody_made_already() -> None:
+    outputs, batch = views()
+    num_priors = outputs.cls_logits.shape[1]
+    nothing = Matches(
+        labels=torch.zeros(1, num_priors, dtype=torch.int8), matched_gt_idx=torch.full((1, num_priors), -1)
+    )
+    losses = task_losses(Detector(), outputs, batch, Settings(), matches=nothing)  # type: ignore[arg-type]
+    assert losses["box"].item() == 0
 
 
 def test_hardest_are_counted_per_image_and_taken_from_the_candidates() -> None:

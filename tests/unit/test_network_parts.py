@@ -19,6 +19,7 @@ from featherface.models.neck import (
     upsample,
 )
 from featherface.models.priors import make_priors
+from featherface.models.rescoring import Rescorer
 
 
 def test_channel_shuffle_interleaves_the_groups() -> None:
@@ -100,6 +101,9 @@ def test_a_negative_fusion_weight_counts_as_zero() -> None:
         fusion.weights.copy_(torch.tensor([-1.0, 2.0]))
     first, second = torch.full((1, 1, 1, 1), 7.0), torch.ones(1, 1, 1, 1)
     torch.testing.assert_close(fusion(first, second), second, rtol=1e-4, atol=0)
+    with torch.no_grad():
+        fusion.weights.fill_(-1.0)
+    assert fusion(first, second).item() == 0.0, "nothing counts, and nothing is divided by it"
 
 
 def test_upsampling_repeats_pixels() -> None:
@@ -193,6 +197,33 @@ def test_head_orders_its_outputs_as_the_priors() -> None:
     assert outputs.landmark_deltas.shape == (1, len(make_priors((64, 32))), 10)
 
 
+def test_the_second_opinion_speaks_of_the_priors_in_their_order() -> None:
+    rescorer = Rescorer(4, priors_per_cell=(2, 2, 2))
+    head = Head(4, priors_per_cell=(2, 2, 2), rescorer=rescorer).eval()
+    with torch.no_grad():
+        for parameter in (*head.cls.parameters(), *rescorer.parameters()):
+            nn.init.normal_(parameter, std=0.2)
+        for parameter in head.cls.parameters():
+            parameter.zero_()
+        rescorer.share.fill_(1)
+    levels = tuple(torch.randn(1, 4, 2 * side, side) for side in (4, 2, 1))
+    cells = torch.cat([level[0].flatten(1).T for level in levels])
+    outputs = torch.cat(
+        [2 * n + torch.arange(2).repeat(level[0, 0].numel()) for n, level in enumerate(levels)]
+    )
+    expected = rescorer.margins_of(cells.repeat_interleave(2, dim=0), outputs)
+    assert expected.unique().numel() == len(expected)
+    torch.testing.assert_close(head(levels).cls_logits[0].diff(dim=1)[:, 0], expected)
+
+
+def test_head_answers_in_single_precision_at_least() -> None:
+    head = Head(4, priors_per_cell=(2, 2, 2)).bfloat16()
+    levels = tuple(torch.randn(1, 4, side, side, dtype=torch.bfloat16) for side in (4, 2, 1))
+    assert {part.dtype for part in head(levels)} == {torch.float32}
+    levels = tuple(level.double() for level in levels)
+    assert {part.dtype for part in head.double()(levels)} == {torch.float64}
+
+
 def test_an_untrained_head_says_that_faces_are_rare() -> None:
     head = Head(4, priors_per_cell=(2, 2, 2))
     head.initialize()
@@ -201,9 +232,15 @@ def test_an_untrained_head_says_that_faces_are_rare() -> None:
     torch.testing.assert_close(face, torch.full_like(face, FACE_PROBABILITY_AT_START))
 
 
-def test_softened_scores_keep_their_order_and_every_decision_at_one_half() -> None:
-    head = Head(4, priors_per_cell=(2, 2, 2))
-    levels = tuple(10 * torch.randn(1, 4, side, side) for side in (4, 2, 1))
+@pytest.mark.parametrize("has_second_opinion", [False, True])
+def test_softened_scores_keep_their_order_and_every_decision_at_one_half(has_second_opinion: bool) -> None:
+    rescorer = Rescorer(4, priors_per_cell=(2, 2, 2)) if has_second_opinion else None
+    head = Head(4, priors_per_cell=(2, 2, 2), rescorer=rescorer).eval()
+    levels = tuple(torch.randn(1, 4, side, side) for side in (4, 2, 1))
+    if rescorer is not None:
+        rescorer.share.fill_(0.5)
+        for parameter in rescorer.parameters():
+            nn.init.normal_(parameter, std=0.2)
     with torch.no_grad():
         before = head(levels)
         head.soften(1.6)

@@ -15,11 +15,11 @@ from tiers import slow
 
 from featherface.config import Config, PromoteConfig
 from featherface.data.synthetic import synthesize_dataset
-from featherface.data.widerface import open_widerface
+from featherface.data.widerface import GROUND_TRUTH_DIR, open_widerface
 from featherface.errors import ModelError
 from featherface.evaluation.bootstrap import Interval
 from featherface.evaluation.predictions import save_archive, write_predictions
-from featherface.evaluation.widerface import image_key
+from featherface.evaluation.widerface import average_precision, image_key, load_ground_truth, restrict
 from featherface.stages import names
 from featherface.stages.base import Workspace
 from featherface.tracking import ledger, moves
@@ -69,13 +69,19 @@ def _workspace(tmp_path: Path, data_root: Path) -> None:
 
 
 def add_version(
-    client: MlflowClient, data_root: Path, folder: Path, *, share: float, data_md5: str = "d.dir"
+    client: MlflowClient,
+    data_root: Path,
+    folder: Path,
+    *,
+    share: float,
+    data_md5: str = "d.dir",
+    num_images: int = 8,
 ) -> str:
     """A version that found so much of each image's faces; its model itself is never loaded here."""
     folder.mkdir()
     (folder / "model.onnx").write_bytes(b"not loaded")
     predictions = {}
-    for sample in open_widerface(data_root, "val"):
+    for sample in open_widerface(data_root, "val")[:num_images]:
         boxes = sample.annotation.boxes_xywh
         found = boxes[: round(share * len(boxes))]
         scores = np.linspace(0.9, 0.5, len(found))
@@ -97,8 +103,10 @@ def test_the_difference_is_measured_on_the_images_that_both_saw(
     client: MlflowClient, data_root: Path, tmp_path: Path
 ) -> None:
     registry, config = ModelRegistry(), Config()
-    all_faces = registry.get(add_version(client, data_root, tmp_path / "a", share=1.0))
-    half = registry.get(add_version(client, data_root, tmp_path / "b", share=0.5))
+    all_faces, half = (
+        registry.get(add_version(client, data_root, tmp_path / name, share=share, num_images=6))
+        for name, share in (("a", 1.0), ("b", 0.5))
+    )
 
     def difference_to(champion: RegisteredVersion) -> Interval | None:
         opponent = meet_champion(registry, champion, half, root=tmp_path, config=config)
@@ -107,6 +115,10 @@ def test_the_difference_is_measured_on_the_images_that_both_saw(
     difference = difference_to(all_faces)
     assert difference is not None
     assert difference.low <= difference.value <= difference.high < 0
+    kept = [kept_predictions(registry, version) for version in (half, all_faces)]
+    truth = restrict(load_ground_truth(data_root / GROUND_TRUTH_DIR), list(kept[0] or {}))
+    ours, theirs = (average_precision(predictions or {}, truth).mean for predictions in kept)
+    assert difference.value == pytest.approx(ours - theirs)
     same = difference_to(half)
     assert same is not None
     assert (same.low, same.high) == (0, 0)
@@ -315,8 +327,8 @@ def test_a_verdict_stays_with_the_numbers_that_it_was_about(
         slow("log_model_artifacts", None, "as now"),
         ("log_batch", None, "as now"),
         slow("delete_model_version_tag", JUDGED_BY, "as now"),
-        slow("set_model_version_tag", MEASURED_BY_RUN, None),
-        ("set_model_version_tag", JUDGED_BY, None),
+        ("set_model_version_tag", MEASURED_BY_RUN, None),
+        slow("set_model_version_tag", JUDGED_BY, None),
     ],
 )
 def test_a_measurement_that_broke_off_is_repeated(
@@ -387,6 +399,27 @@ def test_a_rollback_that_broke_off_is_not_undone_either(
         with pytest.raises(ConnectionError):
             registry.rollback(["misses helmets"])
     assert not judge_and_promote.fn("2", tmp_path, Config()).promoted
+
+
+def test_a_champion_that_came_meanwhile_is_judged_against(
+    client: MlflowClient, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = (add_version(client, data_root, tmp_path / name, share=1.0) for name in ("a", "b"))
+    judged_against: list[str | None] = []
+
+    def compare(
+        registry: ModelRegistry, _challenger: object, champion: RegisteredVersion | None, *_: object
+    ) -> Decision:
+        judged_against.append(champion and champion.version)
+        if len(judged_against) == 1:
+            registry.promote(theirs)
+        return Decision(promoted=True, reasons=("better",))
+
+    monkeypatch.setattr(moves, "smoke_test", lambda _: None)
+    monkeypatch.setattr("pipelines.tasks._compare", compare)
+    assert judge_and_promote.fn(ours, tmp_path, Config()).promoted
+    assert judged_against == [None, theirs]
+    assert [entry.version for entry in ModelRegistry().history()] == [theirs, ours]
 
 
 def test_what_a_person_declined_is_not_promoted_by_the_gate(

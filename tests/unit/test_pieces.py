@@ -20,6 +20,8 @@ def test_a_crop_is_the_pixels_that_the_box_touches() -> None:
     np.testing.assert_array_equal(crop_face(image, np.asarray([10.2, 20.0, 30.0, 39.9])), image[20:40, 10:30])
     with_margin = crop_face(image, np.asarray([10.0, 20, 30, 40]), margin=0.5)
     np.testing.assert_array_equal(with_margin, image[10:50, 0:40])
+    with_margin[:] = 0
+    np.testing.assert_array_equal(image, noise(), "a crop is a copy")
     with pytest.raises(OptionError, match="margin must be a number of at least 0, got -1"):
         crop_face(image, np.zeros(4), margin=-1)
 
@@ -132,3 +134,8 @@ def test_a_blurred_face_keeps_36_patches_and_the_rest_of_the_image() -> None:
     assert blurred[110:190, 110:190].astype(float).std() < 10
     assert image[110:190, 110:190].astype(float).std() > 60, "the image itself is not changed"
     np.testing.assert_array_equal(blur_faces(image, np.empty((0, 4))), image)
+    # Of six stripes across the face and its margin each patch sees as much dark as bright.
+    stripes = np.zeros((130, 390, 3), dtype=np.uint8)
+    stripes[:, (np.arange(390) // 32) % 2 == 1] = 255
+    hidden = blur_faces(stripes, np.asarray([[45.0, 15.0, 345.0, 115.0]]))
+    assert np.ptp(hidden[20:110, 60:330].astype(int)) < 60

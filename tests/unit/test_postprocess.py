@@ -5,11 +5,12 @@ import pytest
 
 from featherface import geometry
 from featherface.inference import model_info
-from featherface.inference.overlap import box_iou
+from featherface.inference.overlap import box_area, box_iou
 from featherface.inference.postprocess import (
     decode_boxes,
     decode_landmarks,
     face_scores,
+    merge_close_ups,
     non_maximum_suppression,
     postprocess,
 )
@@ -47,6 +48,46 @@ def test_no_face_is_an_empty_result_of_the_right_shapes() -> None:
     assert len(found) == 0
     assert found.boxes_xyxy.shape == (0, 4)
     assert found.landmarks_xy.shape == (0, 5, 2)
+
+
+def test_faces_that_many_priors_see_are_found_although_none_is_sure() -> None:
+    cls_logits, box_deltas, landmark_deltas = (np.repeat(each[:1], 8, axis=0) for each in outputs_of([0] * 3))
+    cls_logits[:, 1] = np.log(0.4 / 0.6)
+    options = {"score_threshold": 0.5, "iou_threshold": 0.4, "max_faces": 10}
+    found = postprocess(cls_logits, box_deltas, landmark_deltas, np.repeat(PRIORS[:1], 8, axis=0), **options)
+    odds = 0.4 / 0.6 * (8 / 2.7) ** 0.75 * (32 / 20) ** 0.4
+    np.testing.assert_allclose(found.scores, [odds / (1 + odds)], rtol=1e-5)
+
+
+def test_of_two_faces_of_one_width_the_higher_one_is_less_sure() -> None:
+    cls_logits, box_deltas, landmark_deltas = outputs_of([0.0] * 3)
+    box_deltas[1, 3] = 5 * np.log(2)  # twice as high
+    options = {"score_threshold": 0.1, "iou_threshold": 0.4, "max_faces": 10}
+    found = postprocess(cls_logits, box_deltas, landmark_deltas, PRIORS, **options)
+    np.testing.assert_array_equal(found.boxes_xyxy[:, 0], [0, 80, 40])
+    odds = found.scores / (1 - found.scores)
+    np.testing.assert_allclose(odds[2] / odds[0], 0.5**0.4, rtol=1e-5)
+
+
+def detections(*boxes_and_scores: tuple[float, ...]) -> Detections:
+    rows = np.array(boxes_and_scores, dtype=np.float32)
+    return Detections(rows[:, :4], rows[:, 4], np.repeat(rows[:, None, :2], 5, axis=1))
+
+
+def test_a_close_up_takes_the_place_of_what_lies_inside_it() -> None:
+    # Half inside, inside, elsewhere; in pixels of a picture of 200 px.
+    found = detections((0, 0, 20, 20, 0.5), (20, 5, 40, 25, 0.9), (100, 100, 120, 120, 0.7))
+    # A quarter of the picture wide; and one so small that the first look is to be asked about it.
+    again = detections((10, 0, 60, 30, 0.6), (150, 150, 160, 160, 0.95))
+    merged = merge_close_ups(found, again, long_side_px=200, max_faces=10)
+    np.testing.assert_array_equal(merged.boxes_xyxy[:, 0], [100, 10, 0])
+    np.testing.assert_array_equal(merged.landmarks_xy[:, 0, 0], [100, 10, 0])
+    np.testing.assert_array_equal(merged.scores, np.array([0.7, 0.6, 0.5], dtype=np.float32))
+    assert len(merge_close_ups(found, again, long_side_px=200, max_faces=2)) == 2
+
+
+def test_whoever_asks_for_hardly_likely_faces_gets_them() -> None:
+    np.testing.assert_array_equal(run([-5.0, -9.0, -5.0], score_threshold=0.001).boxes_xyxy[:, 0], [0, 80])
 
 
 def test_only_the_best_max_faces_are_returned() -> None:
@@ -98,6 +139,7 @@ def test_iou_of_half_overlapping_boxes_is_one_third() -> None:
 def test_iou_of_a_box_of_no_area_is_zero_not_nan() -> None:
     flat = np.array([[1, 1, 1, 5]], dtype=np.float32)
     assert box_iou(flat, flat)[0, 0] == 0
+    assert box_area(np.array([[9, 9, 1, 1], [1, 1, 3, 2]], dtype=np.float32)).tolist() == [0, 2]
 
 
 def test_suppression_keeps_the_better_of_two_that_overlap() -> None:

@@ -27,7 +27,7 @@ from featherface.inference.detector import FaceDetector
 from featherface.tracking import ledger
 from featherface.tracking.connection import experiment_id
 from featherface.tracking.download import download_model
-from featherface.tracking.ledger import LedgerEntry, champions
+from featherface.tracking.ledger import LedgerEntry, champions, champions_before
 from featherface.tracking.packaging import FACE_COLUMNS, save_pyfunc
 from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.version_store import VersionStore
@@ -272,6 +272,11 @@ def test_a_first_promotion_has_no_previous_champion(
     assert champion.version == "1"
     assert champion.status == "promoted"
     assert json.loads(champion.tags["promotion.reasons"]) == ["mean AP 0.7 reaches 0.5"]
+
+    other, newest = add_version(), add_version()
+    client.set_registered_model_alias("featherface", "challenger", newest)
+    registry.promote(other)
+    assert aliases(client) == {"champion": other, "previous_champion": version, "challenger": newest}
 
 
 def test_promotions_and_rollbacks_walk_back_through_the_champions(
@@ -550,3 +555,7 @@ def test_the_stack_of_champions_follows_the_ledger() -> None:
     assert champions([entry("promote", "1"), entry("observe", "5"), entry("promote", "5")]) == ["1", "5"]
     assert champions([entry("promote", "1"), entry("rollback", "9")]) == ["1", "9"]
     assert champions([entry("promote", "1"), entry("promote", "2"), entry("observe", "1")]) == ["1"]
+    again = [entry("promote", "1"), entry("promote", "2"), entry("promote", "1")]
+    assert champions(again) == ["1", "2", "1"]
+    assert champions_before(again, "1", {"1", "2"}) == ["2"]
+    assert champions_before(again, "2", {"2"}) == [], "1 was deleted"

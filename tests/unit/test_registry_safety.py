@@ -31,7 +31,7 @@ from featherface.tracking.moves import ChampionChangedError
 from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.turns import PREFIX, turn
 from featherface.tracking.version_store import VersionStore
-from featherface.tracking.versions import RegisteredVersion
+from featherface.tracking.versions import RegisteredVersion, UnavailableError
 
 NAME = "featherface"
 
@@ -425,6 +425,13 @@ def test_a_version_that_cannot_be_fetched_now_is_not_taken_for_broken(
         with pytest.raises(ModelError, match="version 1 of 'featherface': cannot be had"):
             registry.promote(version)
     assert registry.get(version).status == "pending"
+    # The store goes away once the version has become the champion.
+    answers = iter([None, UnavailableError("the store is away")])
+    with monkeypatch.context() as patch:
+        patch.setattr(moves, "smoke_test", lambda _: raise_if(next(answers)))
+        with pytest.raises(ModelError, match="the store is away; there is no champion, as before"):
+            registry.promote(version)
+    assert registry.get(version).status == "pending"
     registry.promote(version)
 
 
@@ -491,6 +498,12 @@ def test_a_turn_that_took_too_long_is_lost_to_who_came_meanwhile(
     monkeypatch.setattr(turns, "LIFE_S", -1.0)  # over as soon as it begins
     with turn(client, NAME) as held:
         held.check()  # nobody came: it goes on
+        # Somebody on another machine saw that it was over, just before it was written anew.
+        theirs = {"actor": "them@elsewhere", "host": "elsewhere", "pid": 1, "until": time.time() + 100}
+        client.set_registered_model_tag(NAME, f"{PREFIX}theirs", json.dumps(theirs))
+        with pytest.raises(ModelError, match="another process had its turn"):
+            held.check()
+        client.delete_registered_model_tag(NAME, f"{PREFIX}theirs")
         with turn(client, NAME), pytest.raises(ModelError, match="another process had its turn"):
             held.check()
         with pytest.raises(ModelError, match="another process had its turn with 'featherface'; see what"):

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from featherface.config import Config, DistillConfig, ModelConfig, RescoreConfig
+from featherface.data.labeled import LabeledImage
 from featherface.data.synthetic import synthesize_dataset
 from featherface.data.widerface import Sample, open_widerface
 from featherface.distillation.student import StudentTraining
@@ -26,10 +27,11 @@ from featherface.names import INNOVATIONS
 from featherface.stages import STAGES, names
 from featherface.stages.base import Workspace
 from featherface.training import rescoring
-from featherface.training.candidates import Candidates
+from featherface.training.candidates import CandidateParts, Candidates
 from featherface.training.rescoring import LEAST_SCORE, collect_candidates, fit_rescorer
 from featherface.training.state import Checkpointing
 
+SEED = 2  # draws another order of four photographs than their own
 IMAGES = 50 * torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(3))
 
 
@@ -46,12 +48,12 @@ def samples(data: Path) -> tuple[Sample, ...]:
 
 
 def drawn_order(samples: tuple[Sample, ...]) -> list[int]:
-    """In which the photographs are looked at; 1 is the seed."""
-    return [*np.random.default_rng((1, 0)).permutation(len(samples))]
+    """In which the photographs are looked at; of the seed of `settings`."""
+    return [*np.random.default_rng((SEED, 0)).permutation(len(samples))]
 
 
 def settings(**changes: Any) -> RescoreConfig:
-    return RescoreConfig.model_validate({"long_sides_px": [128], "batch_size": 64, **changes})
+    return RescoreConfig.model_validate({"long_sides_px": [128], "batch_size": 64, "seed": SEED, **changes})
 
 
 def network(*, suspicious: bool = False, share: float = 0.0) -> FeatherFace:
@@ -89,6 +91,56 @@ def test_a_new_network_starts_as_it_would_without_a_second_opinion() -> None:
     student = build_model("v2-ultra")
     student.head.rescorer = None
     assert torch.equal(drawn, torch.rand(()))
+
+
+def test_a_box_is_found_from_one_half_on_and_unknown_near_an_ignored_face() -> None:
+    view = LabeledImage(
+        image=np.zeros((32, 128, 3), np.uint8),
+        boxes_xyxy=np.array([[0, 0, 10, 10], [100, 0, 110, 10]], np.float32),
+        landmarks_xy=np.zeros((2, 5, 2), np.float32),
+        has_landmarks=np.zeros(2, np.bool_),
+        is_ignored=np.array([False, True]),
+    )
+    # Overlaps 0.5 and 0.4 of the face, 0.4 and 0.2 of the ignored one, and nothing.
+    boxes = [[0, 0, 10, 5], [0, 0, 10, 4], [100, 0, 110, 4], [100, 0, 110, 2], [50, 0, 60, 10]]
+    is_found, is_known = rescoring._judge(np.array(boxes, np.float32), view)
+    assert is_found.tolist() == [True, False, False, False, False]
+    assert is_known.tolist() == [True, True, False, True, True]
+
+
+def test_photographs_are_seen_in_drawn_sizes_and_their_faces_with_them(samples: tuple[Sample, ...]) -> None:
+    annotation, image = samples[0].annotation, np.zeros((96, 128, 3), np.uint8)
+    options = {"long_sides_px": [64], "flip_probability": 0.0}
+    view = rescoring._view(image, annotation, settings(**options), place=0, min_face_px=0)
+    np.testing.assert_allclose(view.boxes_xyxy, annotation.boxes_xyxy / 2, rtol=1e-6)
+    assert view.image.shape == (64, 64, 3), "48 rows and 16 of padding"
+    drawn = settings(long_sides_px=[64, 96])
+    views = [rescoring._view(image, annotation, drawn, place=place, min_face_px=0) for place in range(16)]
+    assert {view.image.shape[1] for view in views} == {64, 96}
+    assert len({tuple(view.boxes_xyxy[0].tolist()) for view in views}) == 4, "of both sizes also mirrored"
+
+
+def test_its_first_layer_starts_with_what_the_maps_mostly_hold() -> None:
+    generator = torch.Generator().manual_seed(1)
+    features = 5 + 3 * torch.randn(4000, 40, generator=generator)
+    none = torch.zeros(4000)
+    rescorer = network().head.rescorer
+    assert rescorer is not None
+    rescoring._start(rescorer, Candidates(features.half(), none.long(), none.bool()), generator)
+    with torch.no_grad():
+        hidden = rescorer.first(features)
+    assert hidden.mean(dim=0).abs().max() < 0.05
+    assert 1.2 < hidden.std() < 1.7, "the root of two, for what ReLU takes away"
+
+
+def test_photographs_whose_candidates_are_kept_are_counted_one_by_one(tmp_path: Path) -> None:
+    checkpointing = Checkpointing(tmp_path / "rescore.pt", "f", every_s=1e9)
+    parts = CandidateParts.of(checkpointing)
+    for _ in range(3):
+        parts.add(Candidates(torch.zeros(2, 4).half(), torch.zeros(2).long(), torch.zeros(2).bool()))
+    parts.keep()
+    again = CandidateParts.of(checkpointing)
+    assert (again.num_photographs, again.num_candidates, len(again.known)) == (3, 6, 1)
 
 
 def test_it_is_heard_by_its_share_and_in_evaluation_mode_only() -> None:
@@ -338,7 +390,7 @@ def test_the_same_candidates_and_seed_give_the_same_bits() -> None:
     first, again, other = network(), network(share=0.7), network()
     fit_rescorer(first, separable(300), settings(epochs=1))
     fit_rescorer(again, separable(300), settings(epochs=1))
-    fit_rescorer(other, separable(300), settings(epochs=1, seed=2))
+    fit_rescorer(other, separable(300), settings(epochs=1, seed=SEED + 1))
     assert all(torch.equal(a, b) for a, b in zip(*map(_values, (first, again)), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(*map(_values, (first, other)), strict=True))
 

@@ -107,6 +107,39 @@ def test_every_height_from_ten_pixels_is_in_one_slice() -> None:
     assert belongs.tolist() == [*[1] * 290, 0, 1]
 
 
+def test_a_level_means_what_the_benchmark_s_number_says() -> None:
+    # A face of each number, of the least height that counts, 20 px wide; and one that is too small. Found are
+    # those of number 1.
+    attributes = np.zeros((4, len(ATTRIBUTES)), np.int8)
+    attributes[1:3] = np.array([[1], [2]])
+    attributes[:, ATTRIBUTES.index("invalid")] = 0
+    boxes = np.array([[60 * i, 0, 20, height] for i, height in enumerate((10, 10, 10, 9))], np.float32)
+    samples = [
+        Sample(
+            Path(f"0--A/{number}.jpg"),
+            Annotation(
+                image=f"0--A/{number}.jpg",
+                boxes_xywh=boxes,
+                attributes=attributes,
+                landmarks_xy=np.zeros((4, 5, 2), np.float32),
+                has_landmarks=np.zeros(4, np.bool_),
+            ),
+        )
+        for number in range(MIN_FACES)
+    ]
+    by_name = {each.name: each for each in slices(found(samples, slice(1, 2)), samples)}
+    assert {name: each.recall for name, each in by_name.items()} == pytest.approx(
+        {"height_10_16": 1 / 3}
+        | {"blur_clear": 0, "blur_normal": 1, "blur_heavy": 0}
+        | {"occlusion_none": 0, "occlusion_partial": 1, "occlusion_heavy": 0}
+        | {"pose_typical": 0, "pose_atypical": 1}
+        | {"expression_typical": 0, "expression_exaggerated": 1}
+        | {"illumination_normal": 0, "illumination_extreme": 1}
+    )
+    assert by_name.pop("height_10_16").faces == 3 * MIN_FACES
+    assert {each.faces for each in by_name.values()} == {MIN_FACES}
+
+
 def test_landmarks_are_measured_in_fractions_of_the_face() -> None:
     samples = photographs()
     predictions = found(samples, slice(0, 4))
@@ -125,6 +158,34 @@ def test_landmarks_are_measured_in_fractions_of_the_face() -> None:
     )
     of_network = landmark_errors(samples, predictions, moved, reference=(predictions, moved))
     assert of_network["nme"] == 0.0
+
+
+def test_landmark_errors_are_means_over_points_and_valid_faces_found_at_least_by_half() -> None:
+    # Of a face of 20 x 40 px the upper half is found, and one point lies 10 px off; of one that is flagged
+    # invalid all points do.
+    boxes = np.array([[0, 0, 20, 40], [100, 0, 20, 40]], np.float32)
+    attributes = np.zeros((2, len(ATTRIBUTES)), np.int8)
+    attributes[1, ATTRIBUTES.index("invalid")] = 1
+    names = [f"0--A/{number}" for number in range(MIN_FACES)]
+    samples = [
+        Sample(
+            Path(f"{name}.jpg"),
+            Annotation(
+                image=f"{name}.jpg",
+                boxes_xywh=boxes,
+                attributes=attributes,
+                landmarks_xy=np.zeros((2, 5, 2), np.float32),
+                has_landmarks=np.ones(2, np.bool_),
+            ),
+        )
+        for name in names
+    ]
+    points = np.zeros((2, 5, 2))
+    points[0, 2] = (6, 8)
+    points[1] = 50
+    rows = np.array([[0.0, 0, 20, 20, 0.9], [100, 0, 20, 40, 0.8]])
+    errors = landmark_errors(samples, dict.fromkeys(names, rows), dict.fromkeys(names, points))
+    assert errors == pytest.approx(dict.fromkeys(("nme", "nme_height_32_64"), 10 / 5 / np.sqrt(20 * 40)))
 
 
 def test_landmarks_of_faces_that_one_network_missed_are_not_compared() -> None:

@@ -101,10 +101,48 @@ def test_maps_that_the_heads_read_are_imitated_if_asked(frozen_stages: int) -> N
     learning = list(training.adapters.parameters())
     assert len(learning) == 1 + 3, "one for C5, one for each level of the neck"
     assert all(parameter.grad is not None for parameter in learning)
+    with torch.no_grad():
+        learning[0].zero_()
+        losses = training.losses(batch(), 0.5)
+    if frozen_stages == 2:  # nothing but C5 is left to imitate in the backbone
+        assert losses["distill_feature"].item() == pytest.approx(asked.feature_weight)
+        assert losses["distill_neck_feature"].item() < 2.0
+    assert not teacher.training
+    StudentTraining(ModelConfig(), asked, teacher.train())
+    assert teacher.training, "the teacher is not changed"
+    teacher.eval()
     without = StudentTraining(ModelConfig(), asked.model_copy(update={"neck_feature_weight": 0.0}), teacher)
     assert "distill_neck_feature" not in without.losses(batch(), 0.5)
     assert without.adapters is not None
     assert len(list(without.adapters.parameters())) == 1
+
+
+def test_each_loss_weighs_what_the_settings_say() -> None:
+    teacher = network(2, "v1-487k")
+    with torch.no_grad():
+        for conv in teacher.head.cls:
+            conv.weight.zero_()  # undecided about every prior, or boxes would teach nothing
+            conv.bias.zero_()
+    names = ("task", "logit", "box", "landmark", "feature", "neck_feature")
+    plain = {f"{name}_weight": 1.0 for name in names}
+    training = StudentTraining(ModelConfig(), settings(enabled=True, **plain), teacher)
+    training.student.eval()
+    known = batch()
+    targets = replace(known.targets, has_landmarks=known.targets.is_face)
+    with torch.no_grad():
+        each = training.losses(replace(known, targets=targets), 0.5)
+        weights = dict(zip(names, (2.0, 3.0, 5.0, 7.0, 11.0, 13.0), strict=True))
+        training._distill = settings(enabled=True, **{f"{name}_weight": w for name, w in weights.items()})
+        weighted = training.losses(replace(known, targets=targets), 0.5)
+        sharper = training.losses(replace(known, targets=targets), 0.9)
+    assert min(each.values()) > 0
+    expected = {name: weights[name.removeprefix("distill_")] for name in each if name.startswith("distill_")}
+    expected |= dict.fromkeys(("cls", "box", "landmark"), 2.0)
+    assert {name: float(weighted[name] / each[name]) for name in each} == pytest.approx(expected, rel=1e-3)
+    assert sharper["distill_logit"] != weighted["distill_logit"], "the temperature falls"
+    training._distill = settings(enabled=True, **plain, confidence_threshold=0.9)
+    with torch.no_grad():
+        assert training.losses(known, 0.5)["distill_box"] == 0, "the teacher is sure of nothing"
 
 
 def test_the_teachers_silence_does_not_unteach_annotated_faces() -> None:

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from featherface.errors import FeatherFaceError, ModelError
 from featherface.structures import Batch, Targets
-from featherface.training import progress
+from featherface.training import loop, progress
+from featherface.training.checkpoint import Checkpoint
 from featherface.training.loop import EpochReport, FitResult, StepReport, fit
-from featherface.training.state import Checkpointing, Recipe
+from featherface.training.optim import LearningRate, WeightAverage
+from featherface.training.state import Checkpointing, Recipe, TrainingState
 
 STEPS = 5
 
@@ -162,6 +164,35 @@ def test_learning_rate_and_clipping_reach_the_weights() -> None:
     assert 0 < moved <= rates[0] * 1.9 * 1e-3 * 1.001
 
 
+def test_a_training_starts_as_its_recipe_says() -> None:
+    recipe = Recipe(
+        epochs=3,
+        steps_per_epoch=STEPS,
+        optimizer="sgd",
+        lr=0.01,
+        weight_decay=0.03,
+        schedule="cosine",
+        warmup_fraction=0.3,
+        ema_decay=0.9,
+        ema_power=2.0,
+    )
+    network, adapter = make_network(), nn.Conv2d(1, 1, 1)
+    state = TrainingState.start(network, recipe, auxiliary=adapter, generators={})
+    expected = LearningRate(peak=0.01, total_steps=3 * STEPS, schedule="cosine", warmup_fraction=0.3)
+    assert state.learning_rate == expected
+    assert isinstance(state.optimizer, torch.optim.SGD)
+    assert [group["weight_decay"] for group in state.optimizer.param_groups] == [0.03, 0.0]
+    trained = sum(len(group["params"]) for group in state.optimizer.param_groups)
+    assert trained == len([*network.parameters(), *adapter.parameters()])
+    average = WeightAverage(make_network(), decay=0.9, power=2.0)
+    for _ in range(5):
+        with torch.no_grad():
+            network.head.weight.add_(1)
+        for each in (average, state.average):
+            each.update(network)
+    torch.testing.assert_close(state.average.module.head.weight, average.module.head.weight)
+
+
 def test_progress_runs_over_the_whole_training() -> None:
     network = make_network()
     seen: list[float] = []
@@ -284,6 +315,22 @@ def test_checkpoints_inside_an_epoch_come_by_the_clock(tmp_path: Path) -> None:
     assert path.exists()
 
 
+def test_checkpoints_inside_an_epoch_are_so_many_seconds_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    experiment = Experiment(epochs=1)
+
+    def keep(path: Path, checkpoint: Checkpoint) -> None:
+        kept.append(checkpoint.batch_idx)
+
+    # A second for each step.
+    monkeypatch.setattr(loop.time, "monotonic", lambda: float(len(experiment.seen)))
+    monkeypatch.setattr(loop, "save_checkpoint", keep)
+    experiment.run(tmp_path / "training.pt", every_s=2.0)
+    assert kept == [2, 4, STEPS, 0], "in the epoch, with its last step, and once all that follows is done"
+
+
 def test_loss_that_is_not_finite_stops_with_epoch_batch_and_images(tmp_path: Path) -> None:
     path = tmp_path / "training.pt"
     experiment = Experiment()
@@ -321,23 +368,46 @@ def test_gradient_that_is_not_finite_stops_before_the_step() -> None:
 @pytest.mark.parametrize(("promised", "message"), [(6, "6 batches, 5 came"), (4, "4 batches, more came")])
 def test_epoch_of_another_length_is_refused(promised: int, message: str) -> None:
     network = make_network()
+    seen: list[StepReport] = []
     with pytest.raises(FeatherFaceError, match=f"epoch 1 was to have {message}: did the data set change"):
         fit(
             network,
             make_batches,
             lambda batch, _: {"loss": network(batch.images).mean()},
             recipe=Recipe(epochs=1, steps_per_epoch=promised),
+            on_step=seen.append,
         )
+    assert len(seen) == min(promised, STEPS)
+
+
+def test_whoever_looks_at_a_network_between_epochs_does_not_stop_its_learning() -> None:
+    experiment = Experiment()
+    modes: list[tuple[bool, bool]] = []
+
+    def look(_report: EpochReport) -> None:
+        experiment.network.eval()
+        experiment.adapter.eval()
+
+    experiment.run(
+        on_step=lambda _: modes.append((experiment.network.training, experiment.adapter.training)),
+        on_epoch_end=look,
+    )
+    assert modes == [(True, True)] * 2 * STEPS
 
 
 def test_batches_are_closed_when_the_training_breaks_down() -> None:
     closed: list[int] = []
+    given: list[Iterator[Batch]] = []  # who holds on to it must not keep it open
 
-    def batches(epoch: int, first: int) -> Iterator[Batch]:
+    def closing(epoch: int, first: int) -> Iterator[Batch]:
         try:
             yield from make_batches(epoch, first)
         finally:
             closed.append(epoch)
+
+    def batches(epoch: int, first: int) -> Iterator[Batch]:
+        given.append(closing(epoch, first))
+        return given[-1]
 
     def step_loss(_batch: Batch, _progress: float) -> dict[str, Tensor]:
         raise Killed

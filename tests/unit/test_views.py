@@ -76,6 +76,15 @@ def test_face_that_only_the_mirror_image_shows_comes_back_in_its_place() -> None
     assert found.boxes_xyxy.tolist() == [[8, 4, 24, 20]]
 
 
+def test_views_of_odd_sizes_are_scaled_back_by_each_side_s_own_factor() -> None:
+    def everything(image: np.ndarray) -> Detections:
+        height, width = image.shape[:2]
+        return detections([[0, 0, width, height], [0, 0, 5, 5]], [0.9, 0.8])
+
+    found = Views(scales=(0.5,), max_faces=1).wrap(everything)(np.zeros((101, 333, 3), np.uint8))
+    np.testing.assert_allclose(found.boxes_xyxy, [[0, 0, 333, 101]], rtol=1e-6)
+
+
 def test_nothing_found_in_any_view_is_nothing() -> None:
     found = Views(True, (1.0, 2.0)).wrap(bright_box)(np.zeros((*HW, 3), np.uint8))
     assert len(found) == 0

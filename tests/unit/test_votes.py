@@ -42,6 +42,7 @@ def test_a_vote_is_worth_what_place_and_score_have_in_common(
 def test_who_is_all_but_sure_that_there_is_none_has_no_vote() -> None:
     assert votes_of([FACE, FACE], [0.021, 0.02]) == pytest.approx(1, abs=1e-5)
     assert votes_of([FACE, FACE], [0.021, 0.021]) == pytest.approx(2, abs=1e-5)
+    assert votes_of([FACE] * 3, [0.01, 0.5, 0.5]) == pytest.approx(2, abs=1e-5)
 
 
 def test_usual_votes_leave_a_face_of_usual_height_as_it_is() -> None:
@@ -58,5 +59,6 @@ def test_votes_lift_no_face_above_a_threshold_that_is_less_than_likely() -> None
         least = np.array([least_likely(threshold)], dtype=np.float32)
         lifted = voted_scores(least, np.array([1e6], dtype=np.float32), np.array([1.0], dtype=np.float32))
         assert lifted[0] == pytest.approx(threshold, rel=1e-5)
+        assert lifted / (1 - lifted) == pytest.approx(3 * least / (1 - least), rel=1e-4)
     assert least_likely(0.0) == 0
     assert least_likely(1.0) == 1

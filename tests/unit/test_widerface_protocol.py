@@ -19,6 +19,7 @@ from featherface.evaluation.widerface import (
     WiderGroundTruth,
     average_precision,
     image_key,
+    judge,
     load_ground_truth,
     restrict,
 )
@@ -147,6 +148,16 @@ def test_image_without_any_annotated_face_is_skipped() -> None:
     )
     predictions = rows([*FACE, 0.5]) | {"0--A/b": np.array([[80, 80, 5, 5, 0.9]])}
     assert average_precision(predictions, ground_truth).easy == 1.0
+    # Nor does it find the face that lies there in the image before it.
+    elsewhere = rows([80, 80, 5, 5, 0.9]) | {"0--A/b": np.array([[*FACE, 0.5]])}
+    assert average_precision(elsewhere, ground_truth).easy == 0.0
+
+
+def test_what_is_judged_in_one_setting_stays_when_another_is_asked_about() -> None:
+    judgement = judge(rows([*FACE, 0.5]), one_image([FACE], easy=[0]))
+    in_easy = judgement.is_judged(np.array([True]))
+    assert judgement.is_judged(np.array([False])).tolist() == [False]
+    assert in_easy.tolist() == judgement.has_face_in_image.tolist() == [True]
 
 
 def test_scores_are_stretched_over_the_whole_set() -> None:
@@ -172,6 +183,7 @@ def test_constant_scores_are_defined_and_noted() -> None:
         rows([*FACE, 0.3], [80, 80, 5, 5, 0.3]), one_image([FACE, [50, 50, 9, 9]], easy=[0, 1])
     )
     assert result.easy == 0.25  # precision 1/2 times recall 1/2
+    assert set(result.curves["easy"].recall) == {0.5}
     assert len(result.warnings) == 1
     assert "all 2 detections have one score" in result.warnings[0]
 
@@ -201,6 +213,8 @@ def test_zero_area_negative_and_giant_boxes_give_numbers() -> None:
 def test_nothing_detected_is_ap_0_not_nan() -> None:
     result = average_precision({}, one_image([FACE], easy=[0]))
     assert (result.mean, result.detections) == (0.0, 0)
+    curve = result.curves["easy"]
+    assert (set(curve.precision), set(curve.recall)) == ({1.0}, {0.0})
     assert result.warnings == ("1 of 1 images have no predictions: counted as nothing found",)
 
 
@@ -213,7 +227,7 @@ def test_setting_without_faces_is_0_and_noted() -> None:
 def test_predictions_of_other_images_do_not_count_and_are_noted() -> None:
     predictions = rows([*FACE, 0.5], [80, 80, 5, 5, 0.4]) | {"9--Z/z": np.array([[0, 0, 1, 1, 1e6]])}
     result = average_precision(predictions, one_image([FACE], easy=[0]))
-    assert result.easy == 1.0
+    assert (result.easy, result.detections) == (1.0, 2)
     assert result.warnings == ("predictions of one image outside the ground truth are left out",)
 
 
@@ -223,9 +237,12 @@ def test_predictions_of_only_other_images_are_refused() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_detection_that_is_not_finite_is_refused_by_image_and_number(bad: float) -> None:
+@pytest.mark.parametrize("column", [1, 4], ids=["box", "score"])
+def test_detection_that_is_not_finite_is_refused_by_image_and_number(bad: float, column: int) -> None:
+    predictions = rows([*FACE, 0.5], [0, 0, 1, 1, 0.5])
+    predictions["0--A/a"][1, column] = bad
     with pytest.raises(DataError, match=r"'0--A/a': detection 2 is not finite"):
-        average_precision(rows([*FACE, 0.5], [0, bad, 1, 1, 0.5]), one_image([FACE], easy=[0]))
+        average_precision(predictions, one_image([FACE], easy=[0]))
 
 
 def test_predictions_of_another_shape_are_refused() -> None:
@@ -358,9 +375,10 @@ def test_mat_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> No
     (tmp_path / "other" / "wider_easy_val.mat").replace(tmp_path / "wider_easy_val.mat")
     with pytest.raises(DataError, match=r"wider_easy_val\.mat: lists other images"):
         load_ground_truth(tmp_path)
-    write_mats(tmp_path, SMALL, COUNTED | {"easy": {"0--A/a": [2]}})
-    with pytest.raises(DataError, match=r"'0--A/a' must count faces within 1\.\.1, got \[2\]"):
-        load_ground_truth(tmp_path)
+    for position in (2, 0):
+        write_mats(tmp_path, SMALL, COUNTED | {"easy": {"0--A/a": [position]}})
+        with pytest.raises(DataError, match=rf"'0--A/a' must count faces within 1\.\.1, got \[{position}\]"):
+            load_ground_truth(tmp_path)
 
 
 def test_mat_file_with_other_lists_is_refused(tmp_path: Path) -> None:
