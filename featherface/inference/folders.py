@@ -68,8 +68,8 @@ def log_left_out(left_out: LeftOut) -> None:
 def left_out_of(folder: str, names: Iterable[str]) -> LeftOut | None:
     """The films and foreign pictures among the names of a folder's files; None if there are none.
 
-    A foreign picture beside which lies an image of the same name is not left out: it is the same shot, taken as
-    raw file and JPEG, or converted.
+    A foreign picture beside which lies an image of the same name is not left out: it is the same shot, as raw
+    file and JPEG or converted.
     """
     ordered = sorted(names)
     looked_at = {_without_suffix(name) for name in ordered if _suffix(name) in IMAGE_SUFFIXES}
