@@ -11,6 +11,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from featherface.child_process import child_environment, module_command
 from featherface.config import read_yaml
 from featherface.errors import ConfigError, EndedEarlyError, FeatherFaceError
 from featherface.files import write_atomically
+from featherface.stages.refusal import REFUSAL_VARIABLE
 from featherface.stages.turn import HOLDER_VARIABLE
 from featherface.tracking.connection import ARTIFACTS
 from pipelines.dvc_locks import mend_locks
@@ -172,23 +174,35 @@ def stale_stages(root: Path) -> set[str]:
 def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
     """Run one stage through DVC, its output going where ours goes; DVC restores it from its cache if it can.
 
-    The stage works in this process's turn of the workspace.
+    The stage works in this process's turn of the workspace, and leaves it to this process to tell a refusal.
     DVC and the stage end with this process, however it ends: the next run finds nobody at work here.
 
     Raises:
         DvcError: a file of DVC's is broken.
-        StageDiedError: it failed. The message has its last words where nobody sits at a terminal: a flow on a
-            server has no other place for them.
+        FeatherFaceError: the stage refused its input.
+        StageDiedError: it failed otherwise. The message has its last words where nobody sits at a terminal: a
+            flow on a server has no other place for them.
     """
     mend_locks(root)
     _drop_empty_lock(root)
+    with tempfile.TemporaryDirectory() as scratch:
+        refusal = Path(scratch) / "refusal.txt"
+        told = {HOLDER_VARIABLE: str(os.getpid()), REFUSAL_VARIABLE: str(refusal)}
+        try:
+            _reproduce(root, stage, {**environment, **told})
+        except StageDiedError as error:
+            if refusal.is_file():
+                raise FeatherFaceError(refusal.read_text(encoding="utf-8")) from error
+            raise
+
+
+def _reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
     # Progress bars want the terminal itself; only without one its output can go through our hands.
     is_watched = sys.stderr.isatty()
     last_words: deque[str] = deque(maxlen=_LAST_LINES)
-    told = {**environment, HOLDER_VARIABLE: str(os.getpid())}
     with subprocess.Popen(  # noqa: S603 - our own interpreter, a stage name from STAGES
         module_command("dvc", "repro", "--quiet", "--single-item", stage),
-        cwd=root, env=child_environment(dvc_environment(told)), text=True, errors="replace",
+        cwd=root, env=child_environment(dvc_environment(environment)), text=True, errors="replace",
         stdout=None if is_watched else subprocess.PIPE, stderr=None if is_watched else subprocess.STDOUT,
     ) as process:  # fmt: skip
         try:

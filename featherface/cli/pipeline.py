@@ -10,6 +10,8 @@ import typer
 
 from featherface.cli.flows import find_flow
 from featherface.cli.options import RUNNER, Runner, read_settings
+from featherface.errors import FeatherFaceError
+from featherface.launching import REFUSED, become_processes, launched_rank
 
 SHIPPED_STUDENT = Path(__file__).parent.parent / "weights" / "featherface.safetensors"
 _EXAMPLES = """\b
@@ -98,12 +100,22 @@ def run(
 ) -> int:
     """Run one stage, whether it is stale or not: what dvc.yaml calls."""
     from featherface.child_process import end_with_named_parent
-    from featherface.launching import become_processes, launched_rank
+    from featherface.stages.refusal import hand_on
+
+    end_with_named_parent()
+    try:
+        _run_stage(stage, root.resolve())
+    except FeatherFaceError as refusal:
+        if not hand_on(refusal):
+            raise
+        return REFUSED
+    return 0
+
+
+def _run_stage(stage: str, root: Path) -> None:
     from featherface.stages.tracked import num_processes_of, run_tracked
     from featherface.stages.turn import HOLDER_VARIABLE, workspace_turn
 
-    end_with_named_parent()
-    root = root.resolve()
     number = num_processes_of(stage, root)
     # The first process of a training holds the workspace for the others.
     with workspace_turn(root) if launched_rank() == 0 else nullcontext("") as holder:
@@ -111,7 +123,6 @@ def run(
         result = run_tracked(stage, root)
     if launched_rank() == 0:
         typer.echo(f"{stage}: {result.summary}")
-    return 0
 
 
 def trials(

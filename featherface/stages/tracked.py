@@ -9,12 +9,12 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from featherface.config import Config, load_config
-from featherface.errors import ConfigError, FeatherFaceError, ModelError
-from featherface.files import sha256_of, write_atomically
+from featherface.errors import ConfigError
+from featherface.files import sha256_of
 from featherface.launching import launched_rank
 from featherface.stages import STAGES
 from featherface.stages.base import CHECKPOINT_FILES, PARAMS_FILE, Stage, StageResult, Workspace
@@ -28,7 +28,6 @@ FLOW_RUN_VARIABLE = "FEATHERFACE_FLOW_RUN_ID"
 RUN_ID_FILE = "run_id"
 RUN_OF_FILE = "run_of"
 """Digest of what that run computes: killed and started with other parameters, a stage opens another run."""
-FAILURE_FILE = "failure.txt"
 MAX_LOGGED_BYTES = 20 * 2**20
 
 
@@ -44,7 +43,7 @@ def num_processes_of(name: str, root: Path) -> int:
     try:
         config = load_config(root / PARAMS_FILE)
     except ConfigError:
-        return 1  # the stage itself refuses them, and says so to the flow as well
+        return 1  # the stage itself refuses them
     if name == "train_teacher":
         return config.train_teacher.num_processes
     return 1 if config.distill.keep_initial_weights else config.distill.train.num_processes
@@ -56,7 +55,7 @@ def run_tracked(
     """Run one stage of a workspace and keep notes of it in MLflow.
 
     A stage that was killed leaves its checkpoint; run again on the same parameters and files, it goes on in
-    the same run. A refusal is also written to `state/<stage>/failure.txt`, where the flow reads it.
+    the same run.
 
     Args:
         name: of the stage.
@@ -67,14 +66,7 @@ def run_tracked(
         FeatherFaceError: bad input: unknown stage, broken params.yaml, missing files.
     """
     _refuse_unknown(name)
-    failure = Workspace(root).state_dir(name) / FAILURE_FILE
-    failure.unlink(missing_ok=True)
-    try:
-        return _run(STAGES[name], load_config(root / PARAMS_FILE), root, perform)
-    except FeatherFaceError as error:
-        with suppress(ModelError):  # the disk may be full: half a file would be an empty message of the flow
-            write_atomically(failure, str(error).encode())
-        raise
+    return _run(STAGES[name], load_config(root / PARAMS_FILE), root, perform)
 
 
 def _refuse_unknown(name: str) -> None:
