@@ -43,8 +43,9 @@ _GOODBYE_S = 3.0
 _ATTEMPTS = 5
 _PAUSE_S = 0.2
 _SETTINGS = b"[core]\n    no_scm = True\n    analytics = false\n    autostage = false\n"
-# MLflow keeps each version's recipe, a `data.dvc` with it; file managers leave notes where somebody looked.
-_FILES_OF_OTHERS = (f"/{ARTIFACTS}", ".DS_Store", "Thumbs.db")
+# MLflow keeps each version's recipe, a `data.dvc` with it; file managers leave notes where somebody looked; a
+# killed `dvc pull` leaves half a file, at which the next one would stop, and which would be recorded.
+_FILES_OF_OTHERS = (f"/{ARTIFACTS}", ".DS_Store", "Thumbs.db", f"*.{'?' * 22}.tmp")
 
 
 class DvcError(FeatherFaceError):
@@ -70,7 +71,7 @@ def dvc_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run_dvc(root: Path, *arguments: str) -> str:
-    """Run a short DVC command in a workspace and return what it printed.
+    """Run a DVC command in a workspace and return what it printed; it ends with this process.
 
     Raises:
         DvcError: it failed.
@@ -78,8 +79,8 @@ def run_dvc(root: Path, *arguments: str) -> str:
     mend_locks(root)
     _drop_empty_lock(root)
     done = subprocess.run(  # noqa: S603 - our own interpreter, arguments from this project
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=root, env=dvc_environment(), capture_output=True, text=True, check=False,
+        module_command("dvc", *arguments),
+        cwd=root, env=child_environment(dvc_environment()), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         refuse_broken_files(root, done.stdout + done.stderr)
