@@ -11,7 +11,6 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -21,7 +20,8 @@ from featherface.child_process import child_environment, module_command
 from featherface.config import read_yaml
 from featherface.errors import ConfigError, EndedEarlyError, FeatherFaceError
 from featherface.files import write_atomically
-from featherface.stages.refusal import REFUSAL_VARIABLE
+from featherface.stages.base import STATE_DIR
+from featherface.stages.starter import started_here
 from featherface.stages.turn import HOLDER_VARIABLE
 from featherface.tracking.connection import ARTIFACTS
 from pipelines.dvc_locks import mend_locks
@@ -175,7 +175,8 @@ def stale_stages(root: Path) -> set[str]:
 def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
     """Run one stage through DVC, its output going where ours goes; DVC restores it from its cache if it can.
 
-    The stage works in this process's turn of the workspace, and leaves it to this process to tell a refusal.
+    The stage works in this process's turn of the workspace; this process tells its refusal, and removes its
+    checkpoints when DVC has recorded what came of them.
     DVC and the stage end with this process, however it ends: the next run finds nobody at work here.
 
     Raises:
@@ -186,15 +187,15 @@ def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
     """
     mend_locks(root)
     _drop_empty_lock(root)
-    with tempfile.TemporaryDirectory() as scratch:
-        refusal = Path(scratch) / "refusal.txt"
-        told = {HOLDER_VARIABLE: str(os.getpid()), REFUSAL_VARIABLE: str(refusal)}
+    with started_here() as starter:
+        told = {HOLDER_VARIABLE: str(os.getpid()), **starter.environment}
         try:
             _reproduce(root, stage, {**environment, **told})
         except StageDiedError as error:
-            if refusal.is_file():
-                raise FeatherFaceError(refusal.read_text(encoding="utf-8")) from error
+            if starter.refusal is not None:
+                raise starter.refusal from error
             raise
+        starter.clear(root / STATE_DIR / stage)
 
 
 def _reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:

@@ -100,7 +100,7 @@ def run(
 ) -> int:
     """Run one stage, whether it is stale or not: what dvc.yaml calls."""
     from featherface.child_process import end_with_named_parent
-    from featherface.stages.refusal import hand_on
+    from featherface.stages.starter import hand_on
 
     end_with_named_parent()
     try:

@@ -18,8 +18,9 @@ from featherface.files import sha256_of
 from featherface.launching import launched_rank
 from featherface.stages import STAGES
 from featherface.stages.base import CHECKPOINT_FILES, PARAMS_FILE, Stage, StageResult, Workspace
+from featherface.stages.starter import begin, finish
 from featherface.tracking.connection import configure, patient_client
-from featherface.tracking.provenance import data_md5, provenance_tags
+from featherface.tracking.provenance import data_md5, provenance_tags, stage_lock_md5
 from featherface.tracking.runs import start_stage_run
 from featherface.tracking.tracker import Tracker
 
@@ -90,6 +91,7 @@ def _run(
     if launched_rank() > 0:
         return perform(config, Workspace(root))  # the first process of a training takes the notes
     state = Workspace(root).state_dir(stage.name)
+    begin(state, stage_lock_md5(root, stage.name))
     run_of = _digest_of(stage, config, root)
     # What comes from elsewhere has curves of its own.
     resumed = _killed_run(root, stage.name, run_of) if instead is None else None
@@ -104,8 +106,7 @@ def _run(
             {**result.metrics, "sys/duration_s": time.perf_counter() - started, **_peak_memory()}
         )
         _log_outputs(tracker, stage, root)
-    for checkpoint in state.glob(CHECKPOINT_FILES):
-        checkpoint.unlink()
+    finish(state, stage_lock_md5(root, stage.name))
     return result
 
 
