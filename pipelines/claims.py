@@ -30,12 +30,12 @@ from featherface.config import EvaluateConfig
 from featherface.errors import FeatherFaceError
 from featherface.files import write_atomically
 from featherface.inference.loading import shipped_weights
-from featherface.stages.turn import workspace_turn
 from featherface.tracking.connection import configure, tracking_uri
 from featherface.tracking.provenance import DATA_MD5, git_sha, provenance_tags
 from featherface.tracking.runs import start_pipeline_run, start_stage_run
 from featherface.trials.cell import RESULT, WEIGHTS, run_cell
 from featherface.trials.plan import Cell
+from featherface.turn import workspace_turn
 from pipelines.claims_request import read_request
 from pipelines.data_sources import DataSource, local_data
 from pipelines.runners import Runner, task_pool

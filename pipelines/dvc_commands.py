@@ -22,8 +22,8 @@ from featherface.errors import ConfigError, EndedEarlyError, FeatherFaceError
 from featherface.files import write_atomically
 from featherface.stages.base import STATE_DIR
 from featherface.stages.starter import started_here
-from featherface.stages.turn import HOLDER_VARIABLE
 from featherface.tracking.connection import ARTIFACTS
+from featherface.turn import HOLDER_VARIABLE
 from pipelines.dvc_locks import mend_locks
 
 logger = logging.getLogger(__name__)

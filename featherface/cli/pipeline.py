@@ -114,7 +114,7 @@ def run(
 
 def _run_stage(stage: str, root: Path) -> None:
     from featherface.stages.tracked import num_processes_of, run_tracked
-    from featherface.stages.turn import HOLDER_VARIABLE, workspace_turn
+    from featherface.turn import HOLDER_VARIABLE, workspace_turn
 
     number = num_processes_of(stage, root)
     # The first process of a training holds the workspace for the others.

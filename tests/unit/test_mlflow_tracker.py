@@ -37,6 +37,7 @@ from featherface.tracking.runs import (
     start_stage_run,
 )
 from featherface.tracking.tracker import Tracker
+from featherface.turn import WorkspaceBusyError, workspace_turn
 
 
 @pytest.fixture
@@ -256,6 +257,20 @@ def test_a_workspace_that_was_moved_and_cannot_be_written_is_refused(moved: Path
     with closing(sqlite3.connect(moved / "mlflow.db")) as database:
         (uri,) = database.execute("SELECT artifact_uri FROM runs").fetchone()
     assert "old%20name" in uri, "all of it or nothing"
+
+
+def test_nothing_is_renamed_under_a_run_that_is_at_work(moved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may work by the other path: the host of a container that has the workspace mounted, say."""
+    with workspace_turn(moved):
+        with monkeypatch.context() as other_process:
+            other_process.setattr(os, "getpid", lambda: 1)
+            with pytest.raises(WorkspaceBusyError, match="at work here"):
+                configure(moved)
+        with closing(sqlite3.connect(moved / "mlflow.db")) as database:
+            (uri,) = database.execute("SELECT artifact_uri FROM runs").fetchone()
+        assert "old%20name" in uri
+        configure(moved)  # the run itself
+    assert note_of(moved)[0].is_relative_to(moved)
 
 
 def test_artifacts_may_lie_where_a_link_leads_or_where_somebody_put_them(
