@@ -180,6 +180,18 @@ def test_a_store_that_cannot_be_used_is_refused_in_one_line(
         configure(tmp_path)
 
 
+def test_a_workspace_that_was_deleted_and_made_anew_is_opened_anew(
+    client: MlflowClient, empty_database: Path, tmp_path: Path
+) -> None:
+    client.create_run(experiment_id(client))
+    (tmp_path / "mlflow.db").unlink()
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+    anew = MlflowClient(configure(tmp_path))
+    assert anew.search_runs([experiment_id(anew)]) == []
+    run = anew.create_run(experiment_id(anew))
+    assert [each.info.run_id for each in client.search_runs([experiment_id(client)])] == [run.info.run_id]
+
+
 def test_a_damaged_database_is_refused_in_one_line(
     empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
