@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from featherface.config import Config, load_config
+from featherface.data.widerface import annotation_path
 from featherface.errors import ConfigError
 from featherface.files import sha256_of
 from featherface.launching import launched_rank
@@ -111,8 +112,12 @@ def _run(
 
 
 def _digest_of(stage: Stage, config: Config, root: Path) -> str:
-    """Of parameters, version of the data and input files: what a run of the stage tells of."""
+    """Of parameters, version of the data, annotations and input files: what a run of the stage tells of.
+
+    It covers what a checkpoint counts for (`resuming`): a training that begins anew has a run of its own.
+    """
     files = [root / name for name in stage.all_inputs(config)]
+    files.append(annotation_path(root / config.data.root, "train"))
     parts = [getattr(config, section).model_dump_json() for section in stage.sections]
     parts += [data_md5(root), *(sha256_of(path) for path in files if path.is_file())]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
