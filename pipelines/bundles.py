@@ -13,9 +13,9 @@ from featherface.errors import DataError
 from featherface.stages import names
 from featherface.stages.base import PARAMS_FILE, StageResult
 from featherface.stages.tracked import last_run_id, run_tracked
-from featherface.stages.turn import workspace_turn
 from featherface.tracking.provenance import data_md5, stage_lock_md5
 from featherface.tracking.runs import tie_run
+from featherface.turn import workspace_turn
 from pipelines import dvc_commands
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ import logging
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
@@ -23,19 +24,21 @@ from featherface.claims.report import PLOT_FILE, plot, to_markdown
 from featherface.claims.statistics import Score
 from featherface.claims.validation import (
     judge_on_validation,
+    known_judgement,
     read_validation_score,
     validation_ground_truth,
 )
 from featherface.config import EvaluateConfig
 from featherface.errors import FeatherFaceError
+from featherface.evaluation.ground_truth import WiderGroundTruth
 from featherface.files import write_atomically
 from featherface.inference.loading import shipped_weights
-from featherface.stages.turn import workspace_turn
 from featherface.tracking.connection import configure, tracking_uri
 from featherface.tracking.provenance import DATA_MD5, git_sha, provenance_tags
 from featherface.tracking.runs import start_pipeline_run, start_stage_run
-from featherface.trials.cell import RESULT, WEIGHTS, run_cell
+from featherface.trials.cell import RESULT, WEIGHTS, known_metrics, run_cell
 from featherface.trials.plan import Cell
+from featherface.turn import workspace_turn
 from pipelines.claims_request import read_request
 from pipelines.data_sources import DataSource, local_data
 from pipelines.runners import Runner, task_pool
@@ -99,8 +102,7 @@ def judge_network(
         WorkspaceBusyError: another run of the ledger does.
     """
     own = folder / MODELS / network
-    with workspace_turn(own), resources.as_file(shipped_weights()) as shipped:
-        weights = teacher if network == "teacher" else shipped
+    with workspace_turn(own), _weights_of(network, teacher) as weights:
         judge_on_validation(weights, settings, data=local_data(source), folder=own)
 
 
@@ -185,30 +187,67 @@ def _run_tasks(
     runner: Runner,
     workers: int | None,
 ) -> None:
+    # Workers are started for what is missing alone: each takes seconds to import all that it needs.
+    photographs = validation_ground_truth(source.path)
     common = {"source": source, "teacher": teacher, "folder": folder}
+    known = {cell.label: _known_metrics(cell, source, teacher, folder, photographs) for cell in cells}
     with task_pool(runner, workers) as pool:
-        futures = [pool.submit(train_cell, {"cell": cell, "books": books, **common}) for cell in cells]
+        futures = {
+            cell.label: pool.submit(train_cell, {"cell": cell, "books": books, **common})
+            for cell in cells
+            if known[cell.label] is None
+        }
         failures = []
-        for number, (cell, future) in enumerate(zip(cells, futures, strict=True), start=1):
+        for number, cell in enumerate(cells, start=1):
             try:
-                mean_ap = future.result()["dev/ap_mean"]
+                metrics = known[cell.label] or futures[cell.label].result()
             except Exception as error:  # noqa: BLE001 - of whatever kind: the other cells are worth finishing
                 failures.append(f"{cell.label}: {error}")
                 logger.warning("[%d/%d] %s failed: %s", number, len(cells), cell.label, error)
             else:
-                logger.info("[%d/%d] %s: mean AP %.2f", number, len(cells), cell.label, 100 * mean_ap)
+                mean_ap = 100 * metrics["dev/ap_mean"]
+                logger.info("[%d/%d] %s: mean AP %.2f", number, len(cells), cell.label, mean_ap)
         if failures:
             raise ClaimsError(
                 f"{len(failures)} of {len(cells)} trainings failed ({failures[0]}); run the same command "
                 "again: it does only what is missing"
             )
-        if asked.models and validation_ground_truth(source.path) is not None:
+        if asked.models and photographs is not None:
             common["settings"] = cells[0].config.evaluate
             judged = [
-                pool.submit(judge_network, {"network": network, **common}) for network in get_args(Network)
+                pool.submit(judge_network, {"network": network, **common})
+                for network in get_args(Network)
+                if not _is_judged(network, teacher, cells[0].config.evaluate, photographs, folder)
             ]
             for waiting in judged:
                 waiting.result()
+
+
+def _known_metrics(
+    cell: Cell, source: DataSource, teacher: Path, folder: Path, photographs: WiderGroundTruth | None
+) -> dict[str, float] | None:
+    """What `train_cell` would give of a cell that is trained, judged and noted; None for others."""
+    own = folder / cell.label
+    metrics = known_metrics(cell, data=source.path, teacher=teacher, folder=own)
+    if metrics is not None and photographs is not None:
+        settings = cell.config.evaluate
+        judged = known_judgement(own / WEIGHTS, settings, photographs=photographs, folder=own)
+        metrics = None if judged is None else metrics | judged
+    return metrics if metrics is not None and _is_noted(metrics, own) else None
+
+
+def _is_judged(
+    network: Network, teacher: Path, settings: EvaluateConfig, photographs: WiderGroundTruth, folder: Path
+) -> bool:
+    with _weights_of(network, teacher) as weights:
+        own = folder / MODELS / network
+        return known_judgement(weights, settings, photographs=photographs, folder=own) is not None
+
+
+@contextmanager
+def _weights_of(network: Network, teacher: Path) -> Iterator[Path]:
+    with resources.as_file(shipped_weights()) as shipped:
+        yield teacher if network == "teacher" else shipped
 
 
 def _conclude(asked: Ledger, cells: Sequence[Cell], source: DataSource, folder: Path, budget: str) -> str:

@@ -13,6 +13,7 @@ from featherface.files import write_atomically
 from featherface.tracking.provenance import UNKNOWN, data_md5
 from featherface.yaml_files import to_yaml
 from pipelines import dvc_commands
+from pipelines.fetching import fetch_data
 
 CACHE_VARIABLE = "FEATHERFACE_DATA_CACHE"
 _FOLDER = "data"
@@ -69,7 +70,7 @@ def local_data(source: DataSource) -> Path:
         dvc_commands.run_dvc(root, "remote", "add", "--force", "--default", "source", source.remote)
         recorded = {"outs": [{"md5": source.version, "hash": "md5", "path": _FOLDER}]}
         write_atomically(root / dvc_commands.DATA_FILE, to_yaml(recorded).encode())
-        dvc_commands.run_dvc(root, "pull", dvc_commands.DATA_FILE)
+        fetch_data(root, source.version, root / _FOLDER, from_remote=True)
     return root / _FOLDER
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from featherface.config import load_config
 from featherface.errors import DataError, FeatherFaceError
 from featherface.stages.base import PARAMS_FILE
-from featherface.stages.turn import workspace_turn
 from featherface.tracking.connection import shown
 from featherface.tracking.provenance import data_md5
+from featherface.turn import workspace_turn
 from pipelines import dvc_commands
 
 logger = logging.getLogger(__name__)

@@ -19,8 +19,10 @@ from pathlib import Path
 from featherface.child_process import child_environment, module_command
 from featherface.errors import ConfigError, EndedEarlyError, FeatherFaceError
 from featherface.files import write_atomically
-from featherface.stages.turn import HOLDER_VARIABLE
+from featherface.stages.base import STATE_DIR
+from featherface.stages.starter import started_here
 from featherface.tracking.connection import ARTIFACTS
+from featherface.turn import HOLDER_VARIABLE
 from featherface.yaml_files import read_yaml
 from pipelines.dvc_locks import mend_locks
 
@@ -41,8 +43,9 @@ _GOODBYE_S = 3.0
 _ATTEMPTS = 5
 _PAUSE_S = 0.2
 _SETTINGS = b"[core]\n    no_scm = True\n    analytics = false\n    autostage = false\n"
-# MLflow keeps each version's recipe, a `data.dvc` with it; file managers leave notes where somebody looked.
-_FILES_OF_OTHERS = (f"/{ARTIFACTS}", ".DS_Store", "Thumbs.db")
+# MLflow keeps each version's recipe, a `data.dvc` with it; file managers leave notes where somebody looked; a
+# killed `dvc pull` leaves half a file, at which the next one would stop, and which would be recorded.
+_FILES_OF_OTHERS = (f"/{ARTIFACTS}", ".DS_Store", "Thumbs.db", f"*.{'?' * 22}.tmp")
 
 
 class DvcError(FeatherFaceError):
@@ -68,7 +71,7 @@ def dvc_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run_dvc(root: Path, *arguments: str) -> str:
-    """Run a short DVC command in a workspace and return what it printed.
+    """Run a DVC command in a workspace and return what it printed; it ends with this process.
 
     Raises:
         DvcError: it failed.
@@ -76,8 +79,8 @@ def run_dvc(root: Path, *arguments: str) -> str:
     mend_locks(root)
     _drop_empty_lock(root)
     done = subprocess.run(  # noqa: S603 - our own interpreter, arguments from this project
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=root, env=dvc_environment(), capture_output=True, text=True, check=False,
+        module_command("dvc", *arguments),
+        cwd=root, env=child_environment(dvc_environment()), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         refuse_broken_files(root, done.stdout + done.stderr)
@@ -172,23 +175,36 @@ def stale_stages(root: Path) -> set[str]:
 def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
     """Run one stage through DVC, its output going where ours goes; DVC restores it from its cache if it can.
 
-    The stage works in this process's turn of the workspace.
+    The stage works in this process's turn of the workspace; this process tells its refusal, and removes its
+    checkpoints when DVC has recorded what came of them.
     DVC and the stage end with this process, however it ends: the next run finds nobody at work here.
 
     Raises:
         DvcError: a file of DVC's is broken.
-        StageDiedError: it failed. The message has its last words where nobody sits at a terminal: a flow on a
-            server has no other place for them.
+        FeatherFaceError: the stage refused its input.
+        StageDiedError: it failed otherwise. The message has its last words where nobody sits at a terminal: a
+            flow on a server has no other place for them.
     """
     mend_locks(root)
     _drop_empty_lock(root)
+    with started_here() as starter:
+        told = {HOLDER_VARIABLE: str(os.getpid()), **starter.environment}
+        try:
+            _reproduce(root, stage, {**environment, **told})
+        except StageDiedError as error:
+            if starter.refusal is not None:
+                raise starter.refusal from error
+            raise
+        starter.clear(root / STATE_DIR / stage)
+
+
+def _reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
     # Progress bars want the terminal itself; only without one its output can go through our hands.
     is_watched = sys.stderr.isatty()
     last_words: deque[str] = deque(maxlen=_LAST_LINES)
-    told = {**environment, HOLDER_VARIABLE: str(os.getpid())}
     with subprocess.Popen(  # noqa: S603 - our own interpreter, a stage name from STAGES
         module_command("dvc", "repro", "--quiet", "--single-item", stage),
-        cwd=root, env=child_environment(dvc_environment(told)), text=True, errors="replace",
+        cwd=root, env=child_environment(dvc_environment(environment)), text=True, errors="replace",
         stdout=None if is_watched else subprocess.PIPE, stderr=None if is_watched else subprocess.STDOUT,
     ) as process:  # fmt: skip
         try:

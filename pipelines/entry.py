@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featherface.stages.turn import workspace_turn
 from featherface.stopping import stopped_in_order
 from featherface.tracking.registry import open_registry
+from featherface.turn import workspace_turn
 from pipelines.claims_request import read_request
 from pipelines.environment import prefect_ready
 from pipelines.workspace import prepare_workspace

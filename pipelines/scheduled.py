@@ -19,13 +19,13 @@ from prefect.states import Completed, Failed
 from featherface.config import Config, load_config
 from featherface.evaluation.run import evaluate_model_file, judging_by
 from featherface.stages.base import PARAMS_FILE
-from featherface.stages.turn import WorkspaceBusyError, workspace_turn
 from featherface.tracking.connection import configure, patient_client
 from featherface.tracking.download import download_model
 from featherface.tracking.provenance import DATA_MD5, data_md5, provenance_tags
 from featherface.tracking.registry import ModelRegistry
 from featherface.tracking.runs import start_pipeline_run
 from featherface.tracking.versions import JUDGED_BY, MODEL_NAME
+from featherface.turn import WorkspaceBusyError, workspace_turn
 from pipelines.flows import retrain_and_judge
 from pipelines.workspace import prepare_workspace
 

@@ -19,7 +19,7 @@ from featherface.evaluation.predictions import read_predictions, save_archive
 from featherface.evaluation.run import evaluate_model_file
 from featherface.stages import names
 from featherface.stages.base import Workspace
-from featherface.stages.tracked import FAILURE_FILE, FLOW_RUN_VARIABLE, PARENT_RUN_VARIABLE
+from featherface.stages.tracked import FLOW_RUN_VARIABLE, PARENT_RUN_VARIABLE
 from featherface.tracking import runs
 from featherface.tracking.connection import PATIENCE
 from featherface.tracking.download import download_model
@@ -79,7 +79,7 @@ def reproduce(
     before = stage_lock_md5(root, stage) or ""
     if is_stale:
         links = {PARENT_RUN_VARIABLE: parent_run_id, FLOW_RUN_VARIABLE: flow_run_id}
-        _run_through_dvc(stage, root, {**PATIENCE, **links})
+        dvc_commands.reproduce(root, stage, {**PATIENCE, **links})
     lock_md5 = stage_lock_md5(root, stage) or ""
     # None also where DVC took the outputs from its cache: then no process of the stage ran.
     run_id = runs.mark_stage_run(stage, parent_run_id=parent_run_id, lock_md5=lock_md5) if is_stale else None
@@ -92,17 +92,6 @@ def reproduce(
     return StageOutcome(
         name=stage, what_happened=happened, seconds=time.perf_counter() - started, mlflow_run_id=run_id
     )
-
-
-def _run_through_dvc(stage: str, root: Path, environment: dict[str, str]) -> None:
-    failure = Workspace(root).state_dir(stage) / FAILURE_FILE
-    failure.unlink(missing_ok=True)
-    try:
-        dvc_commands.reproduce(root, stage, environment)
-    except dvc_commands.StageDiedError as error:
-        if failure.is_file():
-            raise FeatherFaceError(failure.read_text(encoding="utf-8")) from error
-        raise
 
 
 @task(name="register", retries=2, retry_delay_seconds=RETRY_DELAYS_S, retry_condition_fn=_is_worth_a_retry)

@@ -19,6 +19,7 @@ from featherface.tracking.connection import shown
 from featherface.tracking.provenance import UNKNOWN, data_md5
 from featherface.yaml_files import read_yaml
 from pipelines import dvc_commands
+from pipelines.fetching import fetch_data
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def bring_data(root: Path, config: Config, *, source: Path | None) -> None:
             return
     else:
         can_be_made = config.data.source == "synthetic" or source is not None
-        if recorded is None or not _fetch_data(root, recorded, can_be_made=can_be_made):
+        if recorded is None or not _fetch_data(root, recorded, folder, can_be_made=can_be_made):
             _make_data(folder, config, source)
     _record_data(root, config.data.root, recorded)
 
@@ -160,11 +161,11 @@ def _given_photographs(folder: Path, source: Path | None) -> Path:
     return source
 
 
-def _fetch_data(root: Path, recorded: str, *, can_be_made: bool) -> bool:
+def _fetch_data(root: Path, recorded: str, folder: Path, *, can_be_made: bool) -> bool:
     """Take the recorded version from DVC's cache or remote; False where it has to be made anew."""
     has_remote = bool(dvc_commands.run_dvc(root, "remote", "list").strip())
     try:
-        dvc_commands.run_dvc(root, "pull" if has_remote else "checkout", dvc_commands.DATA_FILE)
+        fetch_data(root, recorded, folder, from_remote=has_remote)
     except dvc_commands.DvcError as error:
         if has_remote and not can_be_made:
             remote = dvc_commands.default_remote(root) or "DVC's remote"

@@ -45,21 +45,37 @@ def judge_on_validation(
         DataError: the data set cannot be used.
         ModelError: the weights cannot be used.
     """
-    photographs = _digest_of(validation_ground_truth(data))
-    fingerprint = [sha256_of(weights), judging_by(settings), photographs]
-    summary = folder / SUMMARY
-    if summary.is_file():
-        known = json.loads(summary.read_text(encoding="utf-8"))
-        if known["fingerprint"] == fingerprint:
-            return dict(known["metrics"])
+    photographs = validation_ground_truth(data)
+    known = known_judgement(weights, settings, photographs=photographs, folder=folder)
+    if known is not None:
+        return known
     shutil.rmtree(folder / PREDICTIONS, ignore_errors=True)  # of other photographs, perhaps
     report = evaluate_dataset(
         detector_for(weights, settings).detect, data, predictions_dir=folder / PREDICTIONS
     )
     metrics = report.metrics("val")
-    content = {"fingerprint": fingerprint, "metrics": metrics}
-    write_atomically(summary, json.dumps(content, indent=1).encode())
+    content = {"fingerprint": _fingerprint(weights, settings, photographs), "metrics": metrics}
+    write_atomically(folder / SUMMARY, json.dumps(content, indent=1).encode())
     return metrics
+
+
+def known_judgement(
+    weights: Path, settings: EvaluateConfig, *, photographs: WiderGroundTruth | None, folder: Path
+) -> dict[str, float] | None:
+    """What `judge_on_validation` would give without looking; None where it has to look.
+
+    Args:
+        weights: as there.
+        settings: as there.
+        photographs: of `validation_ground_truth`.
+        folder: as there.
+    """
+    summary = folder / SUMMARY
+    if not (summary.is_file() and weights.is_file()):
+        return None
+    known = json.loads(summary.read_text(encoding="utf-8"))
+    is_same = known["fingerprint"] == _fingerprint(weights, settings, photographs)
+    return dict(known["metrics"]) if is_same else None
 
 
 def validation_ground_truth(data: Path) -> WiderGroundTruth | None:
@@ -88,6 +104,10 @@ def read_validation_score(folder: Path, ground_truth: WiderGroundTruth) -> Score
         )
     values, draws = ap_draws(predictions, ground_truth, num_draws=NUM_DRAWS)
     return Score(values[MEAN], draws[MEAN])
+
+
+def _fingerprint(weights: Path, settings: EvaluateConfig, photographs: WiderGroundTruth | None) -> list[str]:
+    return [sha256_of(weights), judging_by(settings), _digest_of(photographs)]
 
 
 def _digest_of(ground_truth: WiderGroundTruth | None) -> str:

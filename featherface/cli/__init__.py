@@ -37,6 +37,7 @@ from featherface.cli.printing import (
     printable,
 )
 from featherface.errors import EndedEarlyError, FeatherFaceError
+from featherface.launching import launched_rank
 from featherface.stopping import TERMINATED
 
 # Newer versions of typer carry a copy of click of their own and do not export this base class.
@@ -126,7 +127,7 @@ def _run(arguments: list[str]) -> int:
         if error.code != TERMINATED:
             raise
         result = TERMINATED
-    if result in (_STOPPED, TERMINATED):
+    if result in (_STOPPED, TERMINATED) and launched_rank() == 0:
         what_then = "begin anew" if _GO_ON.isdisjoint(arguments[:1]) else "go on"
         _say(f"stopped; run the same command again to {what_then}", code=result)
     return result if isinstance(result, int) else 0
@@ -205,15 +206,16 @@ def _logging_to_stderr() -> Iterator[None]:
     handler = _HandlerAboveBars()
     handler.setFormatter(_OneLine("%(message)s"))
     loggers = [logging.getLogger(name) for name in ("featherface", "pipelines")]
+    level = logging.INFO if launched_rank() == 0 else logging.ERROR  # they would say the same
     before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+        logger.setLevel(level)
         logger.propagate = False
     try:
         yield
     finally:
-        for logger, (level, propagate) in zip(loggers, before, strict=True):
+        for logger, (old_level, propagate) in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
-            logger.setLevel(level)
+            logger.setLevel(old_level)
             logger.propagate = propagate

@@ -10,6 +10,8 @@ import typer
 
 from featherface.cli.flows import find_flow
 from featherface.cli.options import RUNNER, Runner, read_settings
+from featherface.errors import ConfigError, FeatherFaceError
+from featherface.launching import REFUSED, become_processes, launched_rank
 
 SHIPPED_STUDENT = Path(__file__).parent.parent / "weights" / "featherface.safetensors"
 _EXAMPLES = """\b
@@ -98,14 +100,23 @@ def run(
 ) -> int:
     """Run one stage, whether it is stale or not: what dvc.yaml calls."""
     from featherface.child_process import end_with_named_parent
-    from featherface.errors import ConfigError
-    from featherface.launching import become_processes, launched_rank
-    from featherface.stages.base import PARAMS_FILE
-    from featherface.stages.tracked import num_processes_of, run_tracked
-    from featherface.stages.turn import HOLDER_VARIABLE, workspace_turn
+    from featherface.stages.starter import hand_on
 
     end_with_named_parent()
-    root = root.resolve()
+    try:
+        _run_stage(stage, root.resolve())
+    except FeatherFaceError as refusal:
+        if not hand_on(refusal):
+            raise
+        return REFUSED
+    return 0
+
+
+def _run_stage(stage: str, root: Path) -> None:
+    from featherface.stages.base import PARAMS_FILE
+    from featherface.stages.tracked import num_processes_of, run_tracked
+    from featherface.turn import HOLDER_VARIABLE, workspace_turn
+
     number = num_processes_of(stage, root)
     if not (root / PARAMS_FILE).exists():  # else a folder `state` would be left where nobody wants one
         raise ConfigError(
@@ -118,7 +129,6 @@ def run(
         result = run_tracked(stage, root)
     if launched_rank() == 0:
         typer.echo(f"{stage}: {result.summary}")
-    return 0
 
 
 def trials(

@@ -14,7 +14,7 @@ import numpy as np
 from featherface.data.widerface import Sample
 from featherface.evaluation.ground_truth import image_key
 from featherface.evaluation.slices import HEIGHTS_PX, MIN_FACES, height_slices
-from featherface.inference.overlap import box_iou
+from featherface.inference.overlap import box_iou, xywh_to_xyxy
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -76,11 +76,6 @@ def _points_of(boxes_xywh: FloatArray, rows: FloatArray, points: FloatArray) -> 
     """(G,) whether a face was found, and (G, 5, 2) the points of the detection that overlaps it most."""
     if not len(rows) or not len(boxes_xywh):
         return np.zeros(len(boxes_xywh), np.bool_), np.zeros((len(boxes_xywh), 5, 2))
-    overlap = box_iou(_corners(boxes_xywh), _corners(rows[:, :4]))  # (G, N)
+    overlap = box_iou(xywh_to_xyxy(boxes_xywh), xywh_to_xyxy(rows[:, :4]))  # (G, N)
     best = overlap.argmax(axis=1)
     return overlap.max(axis=1) >= MIN_OVERLAP, points[best].astype(np.float64)
-
-
-def _corners(boxes_xywh: FloatArray) -> npt.NDArray[np.float32]:
-    corners = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
-    return corners.astype(np.float32)

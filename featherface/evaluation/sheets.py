@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from featherface.inference.overlap import box_iou, xywh_to_xyxy
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -86,7 +88,7 @@ def match_item(item: SheetItem, *, score_threshold: float = 0.5, match_iou_thres
     is_found = np.zeros(len(boxes), dtype=bool)
     is_shown = rows[:, 4] >= score_threshold
     is_false = is_shown.copy()
-    overlaps = _iou(rows[:, :4], boxes)
+    overlaps = box_iou(xywh_to_xyxy(rows[:, :4]), xywh_to_xyxy(boxes))
     for det_idx in np.argsort(-rows[:, 4], kind="stable"):
         if not is_shown[det_idx]:
             break
@@ -208,16 +210,3 @@ def _write(sheet: RgbImage, text: str, origin_xy: tuple[int, int], max_width_px:
             text = text[:-1]
         text += "..."
     cv2.putText(sheet, text, origin_xy, font, size, _INK, 1, cv2.LINE_AA)
-
-
-def _iou(
-    boxes_xywh: npt.NDArray[np.float64], gt_boxes_xywh: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """(N, G) usual IoU; 0 for boxes without area."""
-    first, second = boxes_xywh[:, None], gt_boxes_xywh[None]
-    low = np.maximum(first[..., :2], second[..., :2])
-    high = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
-    overlap = (high - low).clip(0).prod(axis=2)
-    union = first[..., 2:].prod(axis=2) + second[..., 2:].prod(axis=2) - overlap
-    iou: npt.NDArray[np.float64] = np.divide(overlap, union, out=np.zeros_like(overlap), where=overlap > 0)
-    return iou

@@ -11,13 +11,13 @@ from typing import Literal
 from tqdm import tqdm
 
 from featherface.errors import DataError, OptionError
-from featherface.headers import SIGNATURE_BYTES, image_plugin
+from featherface.headers import image_plugin
 from featherface.imaging import HEIC_SUFFIXES
 from featherface.inference.detector import FaceDetector
-from featherface.inference.folders import FILM_SUFFIXES, LeftOut, TellLeftOut, left_out_of, log_left_out
+from featherface.inference.folders import LeftOut, TellLeftOut, left_out_of, log_left_out
 from featherface.inference.outputs import FileId, FilmCopies, Outputs, error_of_one_file, file_id
 from featherface.inference.results import Faces
-from featherface.inference.sources import ImageSource, files_named_by
+from featherface.inference.sources import ImageSource, files_named_by, is_film
 from featherface.inference.video import frames_per_second
 
 _BAR_FROM_FILES = 5
@@ -122,7 +122,7 @@ def detect_files(
         DataError: while it goes on: a folder cannot be written to, or the disk is full.
     """
     outputs = outputs or Outputs()
-    are_films = [_is_film(source) for source in sources]
+    are_films = [is_film(source) for source in sources]
     if outputs == Outputs():
         jobs = [_Job(source, "", is_film) for source, is_film in zip(sources, are_films, strict=True)]
         return _detect_jobs(detector, jobs, outputs, frozenset(), every)
@@ -193,21 +193,6 @@ def _until_error(frames: Iterable[Faces]) -> Iterator[Faces | DataError]:
         yield from frames
     except DataError as error:
         yield error
-
-
-def _is_film(source: Path | ImageSource) -> bool:
-    return isinstance(source, Path) and source.suffix.lower() in FILM_SUFFIXES and not _is_picture(source)
-
-
-def _is_picture(path: Path) -> bool:
-    """Whether a file is a picture by what is in it, whatever its name says; it may be anything."""
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return image_plugin(file.read(SIGNATURE_BYTES)) is not None
-    except OSError:
-        return False
 
 
 def _names_of_copies(

@@ -32,6 +32,7 @@ from featherface.inference.sources import (
     check_rgb,
     describe_source,
     files_named_by,
+    is_film,
 )
 from featherface.inference.video import read_frames
 from featherface.models.priors import make_priors
@@ -141,16 +142,16 @@ class FaceDetector:
         every: int = 1,
         bgr: bool = False,
     ) -> Iterator[Faces]:
-        """The faces of a film or a camera frame by frame, or of many images one by one, as they are found.
+        """The faces of films or a camera frame by frame, or of many images one by one, as they are found.
 
         Each result of a film keeps its frame; memory does not grow with the length of a film unless they are
-        collected, which is what `Faces.without_image` is for. An image that is broken raises when its turn
-        comes, and ends the stream.
+        collected, which is what `Faces.without_image` is for. A frame of a file is called `FILE#NUMBER`. An
+        image or film that is broken raises when its turn comes, and ends the stream.
 
         Args:
-            source: a film's file, the number of a camera (0 is the first), or a folder, a glob or a list of
-                images, as of a call.
-            every: only each so many-th frame or image, beginning with the first.
+            source: a film's file, the number of a camera (0 is the first), a folder of images as of a call,
+                or a glob or list of images and films, which are known by their names.
+            every: only each so many-th frame of a film, and each so many-th image, beginning with the first.
             bgr: as of a call.
 
         Raises:
@@ -161,11 +162,21 @@ class FaceDetector:
         """
         every, images = whole_number("every", every, 1), _images_of(source)
         if images is None:
-            for frame in read_frames(source, every=every):  # type: ignore[arg-type]  # lists have images
-                yield self._detect_source(describe_source(frame))
+            yield from self._detect_frames(source, every)  # type: ignore[arg-type]  # lists have images
             return
-        for image in images[::every]:
-            yield self._detect_source(describe_source(image, bgr=bgr))
+        num_images = 0
+        for image in images:
+            if is_film(image):
+                yield from self._detect_frames(image, every)
+                continue
+            if num_images % every == 0:
+                yield self._detect_source(describe_source(image, bgr=bgr))
+            num_images += 1
+
+    def _detect_frames(self, film: str | Path | int, every: int) -> Iterator[Faces]:
+        for position, frame in enumerate(read_frames(film, every=every)):
+            name = f"{film}#{position * every}" if isinstance(film, str | Path) else None
+            yield self._detect_source(ImageSource(frame, name))
 
     def detect(self, image: RgbImage) -> Detections:
         """The faces of an (H, W, 3) uint8 RGB array as plain arrays, best first, in its pixels.

@@ -20,7 +20,8 @@ FILM_SUFFIXES = (
 _FOREIGN_SUFFIXES = (
     *(suffix for suffix in HEIC_SUFFIXES if suffix not in IMAGE_SUFFIXES),
     *(".jxl", ".jp2", ".j2k", ".jpf", ".jpx"),
-    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".psd"),
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef"),
+    *(".srw", ".x3f", ".rwl", ".3fr", ".iiq", ".gpr", ".psd"),
     *(".pbm", ".pgm", ".ppm", ".pnm"),
 )
 """Pictures that may show faces, in formats that are not read."""
@@ -68,10 +69,19 @@ def log_left_out(left_out: LeftOut) -> None:
 
 
 def left_out_of(folder: str, names: Iterable[str]) -> LeftOut | None:
-    """The films and foreign pictures among the names of a folder's files; None if there are none."""
+    """The films and foreign pictures among the names of a folder's files; None if there are none.
+
+    A foreign picture beside which lies an image of the same name is not left out: it is the same shot, as raw
+    file and JPEG or converted.
+    """
     ordered = sorted(names)
+    looked_at = {_without_suffix(name) for name in ordered if _suffix(name) in IMAGE_SUFFIXES}
     films = tuple(name for name in ordered if _suffix(name) in FILM_SUFFIXES)
-    foreign = tuple(name for name in ordered if _suffix(name) in _FOREIGN_SUFFIXES)
+    foreign = tuple(
+        name
+        for name in ordered
+        if _suffix(name) in _FOREIGN_SUFFIXES and _without_suffix(name) not in looked_at
+    )
     return LeftOut(folder, films, foreign) if films or foreign else None
 
 
@@ -89,7 +99,7 @@ def images_in_folder(folder: Path, *, tell_left_out: TellLeftOut = log_left_out)
         DataError: there is none, or the folder cannot be looked into.
     """
     found: list[Path] = []
-    others: list[str] = []
+    all_names: list[str] = []
 
     def list_closed(error: OSError) -> None:
         if Path(error.filename) == folder:
@@ -101,11 +111,10 @@ def images_in_folder(folder: Path, *, tell_left_out: TellLeftOut = log_left_out)
         for name in names:
             if not name.startswith("."):
                 path = Path(inside, name)
+                all_names.append(str(path.relative_to(folder)))
                 if _suffix(name) in IMAGE_SUFFIXES:
                     found.append(path)
-                else:
-                    others.append(str(path.relative_to(folder)))
-    left_out = left_out_of(str(folder), others)
+    left_out = left_out_of(str(folder), all_names)
     if not found:
         but = f", but {left_out.what}" if left_out else ""
         raise DataError(f"{folder}: has no images in it (looked for {', '.join(IMAGE_SUFFIXES)}){but}")
@@ -116,6 +125,10 @@ def images_in_folder(folder: Path, *, tell_left_out: TellLeftOut = log_left_out)
 
 def _suffix(name: str) -> str:
     return PurePath(name).suffix.lower()
+
+
+def _without_suffix(name: str) -> PurePath:
+    return PurePath(name).with_suffix("")
 
 
 def _count(names: Sequence[str], what: str) -> str:

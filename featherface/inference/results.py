@@ -133,7 +133,7 @@ class Faces(Sequence[Face]):
 
     @property
     def name(self) -> str | None:
-        """The path of the image; None for an image that came from memory."""
+        """The path of the image, or `FILE#NUMBER` of a film's frame; None where there is no file."""
         return self._source.name
 
     @property

@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 from PIL import Image
 
 from featherface.errors import DataError, ImageDecodeError
+from featherface.headers import SIGNATURE_BYTES, image_plugin
 from featherface.imaging import RgbImage, decode_image, read_image
-from featherface.inference.folders import TellLeftOut, images_in_folder, log_left_out
+from featherface.inference.folders import FILM_SUFFIXES, TellLeftOut, images_in_folder, log_left_out
 from featherface.jpeg_images import TellDamage, log_damage
 from featherface.pillow_images import rgb_of_pillow
 
@@ -186,6 +187,24 @@ def files_named_by(source: str | Path, *, tell_left_out: TellLeftOut = log_left_
         )
         raise DataError(f"{source}: there is no such file or folder, and {what}{hint}")
     return files
+
+
+def is_film(source: object) -> TypeGuard[str | Path]:
+    """Whether one of several sources is a film: by its name, unless its content is a picture's."""
+    if not isinstance(source, str | Path) or Path(source).suffix.lower() not in FILM_SUFFIXES:
+        return False
+    return not _is_picture(Path(source))
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file is a picture by what is in it, whatever its name says; it may be anything."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return image_plugin(file.read(SIGNATURE_BYTES)) is not None
+    except (OSError, ValueError):
+        return False
 
 
 def _each_once(matches: Iterable[Path]) -> list[Path]:

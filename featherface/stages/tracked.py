@@ -9,17 +9,19 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from featherface.config import Config, load_config
-from featherface.errors import ConfigError, FeatherFaceError, ModelError
-from featherface.files import sha256_of, write_atomically
+from featherface.data.widerface import annotation_path
+from featherface.errors import ConfigError
+from featherface.files import sha256_of
 from featherface.launching import launched_rank
 from featherface.stages import STAGES
 from featherface.stages.base import CHECKPOINT_FILES, PARAMS_FILE, Stage, StageResult, Workspace
+from featherface.stages.starter import begin, finish
 from featherface.tracking.connection import configure, patient_client
-from featherface.tracking.provenance import data_md5, provenance_tags
+from featherface.tracking.provenance import data_md5, provenance_tags, stage_lock_md5
 from featherface.tracking.runs import start_stage_run
 from featherface.tracking.tracker import Tracker
 
@@ -28,7 +30,6 @@ FLOW_RUN_VARIABLE = "FEATHERFACE_FLOW_RUN_ID"
 RUN_ID_FILE = "run_id"
 RUN_OF_FILE = "run_of"
 """Digest of what that run computes: killed and started with other parameters, a stage opens another run."""
-FAILURE_FILE = "failure.txt"
 MAX_LOGGED_BYTES = 20 * 2**20
 
 
@@ -44,7 +45,7 @@ def num_processes_of(name: str, root: Path) -> int:
     try:
         config = load_config(root / PARAMS_FILE)
     except ConfigError:
-        return 1  # the stage itself refuses them, and says so to the flow as well
+        return 1  # the stage itself refuses them
     if name == "train_teacher":
         return config.train_teacher.num_processes
     return 1 if config.distill.keep_initial_weights else config.distill.train.num_processes
@@ -56,7 +57,7 @@ def run_tracked(
     """Run one stage of a workspace and keep notes of it in MLflow.
 
     A stage that was killed leaves its checkpoint; run again on the same parameters and files, it goes on in
-    the same run. A refusal is also written to `state/<stage>/failure.txt`, where the flow reads it.
+    the same run.
 
     Args:
         name: of the stage.
@@ -67,14 +68,7 @@ def run_tracked(
         FeatherFaceError: bad input: unknown stage, broken params.yaml, missing files.
     """
     _refuse_unknown(name)
-    failure = Workspace(root).state_dir(name) / FAILURE_FILE
-    failure.unlink(missing_ok=True)
-    try:
-        return _run(STAGES[name], load_config(root / PARAMS_FILE), root, perform)
-    except FeatherFaceError as error:
-        with suppress(ModelError):  # the disk may be full: half a file would be an empty message of the flow
-            write_atomically(failure, str(error).encode())
-        raise
+    return _run(STAGES[name], load_config(root / PARAMS_FILE), root, perform)
 
 
 def _refuse_unknown(name: str) -> None:
@@ -98,6 +92,7 @@ def _run(
     if launched_rank() > 0:
         return perform(config, Workspace(root))  # the first process of a training takes the notes
     state = Workspace(root).state_dir(stage.name)
+    begin(state, stage_lock_md5(root, stage.name))
     run_of = _digest_of(stage, config, root)
     # What comes from elsewhere has curves of its own.
     resumed = _killed_run(root, stage.name, run_of) if instead is None else None
@@ -112,14 +107,17 @@ def _run(
             {**result.metrics, "sys/duration_s": time.perf_counter() - started, **_peak_memory()}
         )
         _log_outputs(tracker, stage, root)
-    for checkpoint in state.glob(CHECKPOINT_FILES):
-        checkpoint.unlink()
+    finish(state, stage_lock_md5(root, stage.name))
     return result
 
 
 def _digest_of(stage: Stage, config: Config, root: Path) -> str:
-    """Of parameters, version of the data and input files: what a run of the stage tells of."""
+    """Of parameters, version of the data, annotations and input files: what a run of the stage tells of.
+
+    It covers what a checkpoint counts for (`resuming`): a training that begins anew has a run of its own.
+    """
     files = [root / name for name in stage.all_inputs(config)]
+    files.append(annotation_path(root / config.data.root, "train"))
     parts = [getattr(config, section).model_dump_json() for section in stage.sections]
     parts += [data_md5(root), *(sha256_of(path) for path in files if path.is_file())]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

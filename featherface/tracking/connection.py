@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from featherface.errors import FeatherFaceError
 from featherface.tracking.moved import follow
+from featherface.tracking.replaced import reopen_replaced_files
 
 EXPERIMENT = "featherface"
 DATABASE = "mlflow.db"
@@ -44,6 +45,8 @@ _WAIT_AND_REPEAT = (
 # What stands before the host. A password may hold a slash, except where the address is one of the web.
 _USER_PART = re.compile(r"\b(https?://)[^/?#\s]*@|\b((?!https?://)[\w+.-]+://)[^:/@\s]*(?::\S*)?@")
 _PASSWORD_KEY = re.compile(r"(\bpassword=)[^&\s]*")
+
+reopen_replaced_files()  # before any is opened
 
 
 def tracking_uri(root: Path) -> str:

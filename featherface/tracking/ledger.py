@@ -189,6 +189,22 @@ def champions(entries: Iterable[LedgerEntry]) -> list[str]:
     return stack
 
 
+def rolled_back(entries: Iterable[LedgerEntry]) -> dict[str, LedgerEntry]:
+    """The rollback of each champion that nobody promoted again, by the SHA-256 of its file.
+
+    A version that was registered from outside has no such digest, and stands under its number. What was
+    withdrawn is not here: it is tried out before it becomes the champion, and fails again.
+    """
+    digests: dict[str, str] = {}
+    found: dict[str, LedgerEntry] = {}
+    for entry in entries:
+        digests[entry.version] = entry.onnx_sha256 or entry.version
+        if entry.action == "rollback" and entry.previous:
+            found[digests.get(entry.previous, entry.previous)] = entry
+        found.pop(digests[entry.version], None)
+    return found
+
+
 def champions_before(entries: Iterable[LedgerEntry], version: str, existing: Container[str]) -> list[str]:
     """The champions before a version that are still there, the latest last.
 

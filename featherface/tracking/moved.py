@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from featherface.errors import FeatherFaceError
+from featherface.turn import workspace_turn
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -20,7 +21,8 @@ def follow(location: str, database: Path, folder: Path) -> None:
 
     MLflow puts the whole path into every experiment, run and model. Where a workspace is not at that place
     any more, it finds none of them, and makes the old folder anew for the next one. A copy takes those of its
-    original.
+    original. Nothing is changed under a run that is at work in the workspace: it may know it by its other
+    place, as the host of a container that mounts it does.
 
     Args:
         location: where the experiment's artifacts are on record.
@@ -28,7 +30,7 @@ def follow(location: str, database: Path, folder: Path) -> None:
         folder: where they are if they came along.
 
     Raises:
-        FeatherFaceError: they did not come along, or the database cannot be written.
+        FeatherFaceError: they did not come along, a run is at work, or the database cannot be written.
     """
     address = urlsplit(location)
     recorded = Path(url2pathname(address.path))
@@ -41,8 +43,9 @@ def follow(location: str, database: Path, folder: Path) -> None:
             f"that to {folder}"
         )
     try:
-        _rename(database, location, folder.as_uri())
-    except sqlite3.Error as error:
+        with workspace_turn(folder.parent, is_part=True):
+            _rename(database, location, folder.as_uri())
+    except (sqlite3.Error, OSError) as error:
         raise FeatherFaceError(
             f"{database}: was in {recorded.parent} and names files there; see that it can be written "
             f"({error}), then run the same command again"

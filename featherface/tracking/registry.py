@@ -20,7 +20,7 @@ from featherface.tracking.ledger_copy import compare_copy
 from featherface.tracking.measurements import is_judged_anew
 from featherface.tracking.moves import ANY_CHAMPION
 from featherface.tracking.packaging import log_measurement, log_model
-from featherface.tracking.version_store import VersionStore
+from featherface.tracking.version_store import VersionStore, verdict_of, with_verdict
 from featherface.tracking.versions import (
     CHALLENGER,
     CHAMPION,
@@ -97,6 +97,8 @@ class ModelRegistry:
     ) -> str:
         """Make an exported student the newest version and the challenger.
 
+        A file that was rolled back, and whose version was deleted in MLflow, is registered as rolled back.
+
         Args:
             run_id: the run that made it.
             onnx_path: the exported file.
@@ -117,14 +119,17 @@ class ModelRegistry:
         model_id = log_model(
             self._client, run_id, onnx_path, name=self.name, metrics=metrics, tags=tags, extras=extras
         )
-        if self._store.snapshot() is None:
+        snapshot = self._store.snapshot()
+        if snapshot is None:
             self._client.create_registered_model(self.name)
+        digest = sha256_of(onnx_path)
+        verdict = verdict_of(digest, snapshot.entries if snapshot else ())
         created = self._client.create_model_version(
             self.name,
             source=f"models:/{model_id}",
             run_id=run_id,
             model_id=model_id,
-            tags={**tags, ONNX_SHA256: sha256_of(onnx_path), STATUS: PENDING},
+            tags={**tags, ONNX_SHA256: digest, STATUS: PENDING, **verdict},
         )
         version = str(created.version)
         self._client.set_registered_model_alias(self.name, CHALLENGER, version)
@@ -235,7 +240,10 @@ class ModelRegistry:
         for alias, version in snapshot.aliases.items():
             aliases.setdefault(version, []).append(alias)
         found = self._store.search()
-        return [describe_version(self._client, each, aliases.get(str(each.version), [])) for each in found]
+        described = [
+            describe_version(self._client, each, aliases.get(str(each.version), [])) for each in found
+        ]
+        return [with_verdict(each, snapshot.entries) for each in described]
 
     def current_champion(self) -> RegisteredVersion | None:
         """The version in use; None while there is none."""

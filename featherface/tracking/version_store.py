@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from mlflow import MlflowClient
@@ -13,7 +14,9 @@ from mlflow.exceptions import MlflowException
 from featherface.errors import ModelError
 from featherface.tracking import ledger
 from featherface.tracking.versions import (
+    ONNX_SHA256,
     REASONS,
+    ROLLED_BACK,
     STATUS,
     RegisteredVersion,
     describe_version,
@@ -67,7 +70,11 @@ class VersionStore:
             ModelError: there is none.
         """
         found = self.find(version)
-        return describe_version(self.client, found, found.aliases)
+        described = describe_version(self.client, found, found.aliases)
+        if STATUS in described.tags:
+            return described
+        snapshot = self.snapshot()
+        return described if snapshot is None else with_verdict(described, snapshot.entries)
 
     def search(self, condition: str = "") -> list[ModelVersion]:
         """The versions that meet a condition, newest first; their aliases are not filled in."""
@@ -105,3 +112,22 @@ class VersionStore:
             )
         for key, value in ((REASONS, text), (STATUS, status)):
             self.client.set_model_version_tag(self.name, version, key, value)
+
+
+def with_verdict(version: RegisteredVersion, entries: Iterable[ledger.LedgerEntry]) -> RegisteredVersion:
+    """The version with the rollback that the ledger has of it, where the tag that says so was removed."""
+    if STATUS in version.tags:
+        return version
+    verdict = verdict_of(version.tags.get(ONNX_SHA256) or version.version, entries)
+    return replace(version, tags={**version.tags, **verdict})
+
+
+def verdict_of(digest: str, entries: Iterable[ledger.LedgerEntry]) -> dict[str, str]:
+    """Tags of a version that the ledger knows as rolled back; empty for any other.
+
+    Args:
+        digest: SHA-256 of its file, or its number where it has none.
+        entries: the ledger.
+    """
+    entry = ledger.rolled_back(entries).get(digest)
+    return {} if entry is None else {STATUS: ROLLED_BACK, REASONS: json.dumps(entry.reasons)}

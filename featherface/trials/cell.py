@@ -52,11 +52,10 @@ def run_cell(cell: Cell, *, data: Path, teacher: Path, folder: Path) -> dict[str
         DataError: the data set cannot be used.
         ModelError: the teacher's weights cannot be used.
     """
-    trained_by = _fingerprint_of_training(cell, data, teacher)
-    judged_by = _fingerprint_of_judging(cell, trained_by)
-    result = _read_result(folder)
-    if result.get("judged_by") == judged_by:
-        return dict(result["metrics"])
+    known = known_metrics(cell, data=data, teacher=teacher, folder=folder)
+    if known is not None:
+        return known
+    trained_by, result = _fingerprint_of_training(cell, data, teacher), _read_result(folder)
     rest, development = split_dev(
         open_widerface(data, "train"), fraction=cell.development.fraction, seed=cell.development.seed
     )
@@ -78,9 +77,16 @@ def run_cell(cell: Cell, *, data: Path, teacher: Path, folder: Path) -> dict[str
     )
     kept = {name: value for name, value in result["metrics"].items() if not name.startswith("dev/")}
     metrics = {**report.metrics("dev"), **kept}
-    result |= {"judged_by": judged_by, "metrics": metrics}
+    result |= {"judged_by": _fingerprint_of_judging(cell, trained_by), "metrics": metrics}
     write_atomically(folder / RESULT, json.dumps(result, indent=1).encode())
     return metrics
+
+
+def known_metrics(cell: Cell, *, data: Path, teacher: Path, folder: Path) -> dict[str, float] | None:
+    """What `run_cell` would give without work; None where something is to be done. Arguments as there."""
+    judged_by = _fingerprint_of_judging(cell, _fingerprint_of_training(cell, data, teacher))
+    result = _read_result(folder)
+    return dict(result["metrics"]) if result.get("judged_by") == judged_by else None
 
 
 def is_finished(folder: Path) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +33,7 @@ from featherface.data.widerface import open_widerface
 from featherface.errors import ConfigError, DataError
 from featherface.inference.loading import shipped_weights
 from featherface.tracking.tracker import NullTracker
-from featherface.trials.cell import RESULT
+from featherface.trials.cell import RESULT, _fingerprint_of_judging, _fingerprint_of_training
 from pipelines import claims
 from pipelines.claims import Books
 from pipelines.data_sources import describe_data
@@ -252,6 +255,42 @@ def test_a_cell_that_is_trained_anew_is_noted_anew(tmp_path: Path, monkeypatch: 
     for _ in range(3):
         claims.train_cell.fn(cell, source, tmp_path / "teacher", tmp_path / "cells", books)
     assert noted == [0.1, 0.9]
+
+
+def test_a_worker_is_started_for_what_is_missing_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = read_ledger(LEDGER)
+    cells = cells_of(asked, "small", where="claims.yaml")[:2]
+    teacher, own = tmp_path / "teacher", tmp_path / cells[0].label
+    teacher.write_text("one")
+    own.mkdir()
+    submitted: list[str] = []
+
+    class Pool:
+        def submit(self, _task: object, parameters: dict[str, Any]) -> Future[dict[str, float]]:
+            submitted.append(parameters["cell"].label)
+            future = Future[dict[str, float]]()
+            future.set_result({"dev/ap_mean": 0.5})
+            return future
+
+    def run() -> list[str]:
+        submitted.clear()
+        books = Books(tmp_path, "sqlite:///none.db", None, "1")
+        source = describe_data(tmp_path)
+        claims._run_tasks(asked, cells, source, teacher, tmp_path, books=books, runner="processes", workers=1)
+        return submitted
+
+    monkeypatch.setattr(claims, "task_pool", lambda *_: nullcontext(Pool()))
+    assert run() == [cell.label for cell in cells]
+    metrics = {"dev/ap_mean": 0.5}
+    judged_by = _fingerprint_of_judging(cells[0], _fingerprint_of_training(cells[0], tmp_path, teacher))
+    (own / RESULT).write_text(json.dumps({"judged_by": judged_by, "metrics": metrics}))
+    assert run() == [cell.label for cell in cells], "it is not noted in MLflow"
+    (own / "noted.json").write_text(json.dumps({"metrics": metrics}))
+    assert run() == [cells[1].label]
+    teacher.write_text("another")
+    assert run() == [cell.label for cell in cells]
 
 
 def test_the_report_names_every_claim_and_draws_it(tmp_path: Path) -> None:

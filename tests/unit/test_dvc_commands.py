@@ -220,9 +220,9 @@ def test_files_that_mlflow_keeps_are_none_of_dvcs(workspace: Path) -> None:
     assert dvc_commands.stale_stages(workspace) == set()
 
 
-@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db"])
-def test_a_look_with_a_file_manager_changes_no_data(workspace: Path, name: str) -> None:
-    (workspace / "data" / name).write_text("icons")
+def test_a_look_with_a_file_manager_or_a_killed_pull_changes_no_data(workspace: Path) -> None:
+    for name in (".DS_Store", "Thumbs.db", ".D4rXAOe68FNHWAHGFa0QYg.tmp"):
+        (workspace / "data" / name).write_text("icons, or half a photograph")
     assert dvc_commands.stale_stages(workspace) == set()
     (workspace / "data" / "two").write_text("2")
     assert dvc_commands.stale_stages(workspace) == {"data.dvc"}
@@ -246,7 +246,9 @@ def test_an_old_list_of_ignored_files_is_gone_on_with(workspace: Path) -> None:
     ignored.write_text("# ours\n*.tmp")
     for _ in range(2):
         dvc_commands.initialize(workspace)
-        assert ignored.read_text() == "# ours\n*.tmp\n/mlartifacts\n.DS_Store\nThumbs.db\n"
+        assert ignored.read_text() == (
+            f"# ours\n*.tmp\n/mlartifacts\n.DS_Store\nThumbs.db\n*.{'?' * 22}.tmp\n"
+        )
 
 
 STAGE = """

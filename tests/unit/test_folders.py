@@ -31,7 +31,7 @@ def fill(*names: str) -> None:
     """Gray pictures where we can write such; else files of that name, which nobody reads."""
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        if Path(name).suffix == ".png":
+        if Path(name).suffix in (".png", ".PNG"):
             write_image(name, np.full((64, 64, 3), 99, np.uint8))
         else:
             Path(name).write_bytes(b"of no kind")
@@ -63,6 +63,26 @@ def test_what_a_folder_leaves_out_is_said_in_a_line(capsys: pytest.CaptureFixtur
     assert err == (
         "featherface: mix: left out 1 film (film.mp4: give featherface detect films by name), "
         "2 pictures of formats that are not read (.cr2, .jxl: convert them)\n"
+    )
+
+
+def test_a_raw_file_beside_its_picture_is_not_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """Cameras write pairs; whoever converted what we do not read has pairs, too."""
+    fill("mix/IMG_1.CR2", "mix/IMG_1.png", "mix/b.heic", "mix/b.PNG", "mix/IMG_2.CR2", "mix/IMG_1.mp4")
+    fill("mix/in/IMG_2.png", "mix/in/IMG_3.pef", "mix/.IMG_2.png")
+    code, _, err = run_detect(capsys, "mix")
+    assert code == 1
+    assert err == (
+        "featherface: mix: left out 1 film (IMG_1.mp4: give featherface detect films by name), "
+        "2 pictures of formats that are not read (.cr2, .pef: convert them)\n"
+    )
+    assert run_detect(capsys, "mix", "mix/IMG_2.CR2")[2].count("of a format that is not read (.pef") == 1
+    for name in ("mix/IMG_2.CR2", "mix/in/IMG_3.pef", "mix/IMG_1.mp4"):
+        Path(name).unlink()
+    assert run_detect(capsys, "mix") == (
+        0,
+        "mix/IMG_1.png: 0 faces\nmix/b.PNG: 0 faces\nmix/in/IMG_2.png: 0 faces\n",
+        "",
     )
 
 

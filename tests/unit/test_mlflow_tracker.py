@@ -37,6 +37,7 @@ from featherface.tracking.runs import (
     start_stage_run,
 )
 from featherface.tracking.tracker import Tracker
+from featherface.turn import WorkspaceBusyError, workspace_turn
 
 
 @pytest.fixture
@@ -179,6 +180,18 @@ def test_a_store_that_cannot_be_used_is_refused_in_one_line(
         configure(tmp_path)
 
 
+def test_a_workspace_that_was_deleted_and_made_anew_is_opened_anew(
+    client: MlflowClient, empty_database: Path, tmp_path: Path
+) -> None:
+    client.create_run(experiment_id(client))
+    (tmp_path / "mlflow.db").unlink()
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+    anew = MlflowClient(configure(tmp_path))
+    assert anew.search_runs([experiment_id(anew)]) == []
+    run = anew.create_run(experiment_id(anew))
+    assert [each.info.run_id for each in client.search_runs([experiment_id(client)])] == [run.info.run_id]
+
+
 def test_a_damaged_database_is_refused_in_one_line(
     empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +269,20 @@ def test_a_workspace_that_was_moved_and_cannot_be_written_is_refused(moved: Path
     with closing(sqlite3.connect(moved / "mlflow.db")) as database:
         (uri,) = database.execute("SELECT artifact_uri FROM runs").fetchone()
     assert "old%20name" in uri, "all of it or nothing"
+
+
+def test_nothing_is_renamed_under_a_run_that_is_at_work(moved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may work by the other path: the host of a container that has the workspace mounted, say."""
+    with workspace_turn(moved):
+        with monkeypatch.context() as other_process:
+            other_process.setattr(os, "getpid", lambda: 1)
+            with pytest.raises(WorkspaceBusyError, match="at work here"):
+                configure(moved)
+        with closing(sqlite3.connect(moved / "mlflow.db")) as database:
+            (uri,) = database.execute("SELECT artifact_uri FROM runs").fetchone()
+        assert "old%20name" in uri
+        configure(moved)  # the run itself
+    assert note_of(moved)[0].is_relative_to(moved)
 
 
 def test_artifacts_may_lie_where_a_link_leads_or_where_somebody_put_them(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,8 +16,10 @@ import torch
 from safetensors.torch import load_file
 from tiers import slow
 from torch import nn
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from featherface import parallel
+from featherface import launching, parallel
 from featherface.config import Config, dump_config
 from featherface.data.synthetic import synthesize_dataset
 from featherface.errors import FeatherFaceError
@@ -252,6 +255,34 @@ def test_a_process_that_torchrun_started_stays_what_it_is(monkeypatch: pytest.Mo
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("it was started again"))
     become_processes(2, ["run", "distill"])
+
+
+@pytest.mark.parametrize(
+    ("exit_codes", "end"),
+    [
+        ({0: -signal.SIGTERM, 1: 2}, 2),
+        ({0: 1, 1: 2}, 2),
+        ({0: -signal.SIGTERM, 1: -signal.SIGKILL}, "process 1 of this training ended early (SIGKILL)"),
+        ({0: 1, 1: -signal.SIGTERM}, "process 0 of this training ended early (exit code 1)"),
+        ({0: -signal.SIGTERM}, "process 0 of this training ended early (SIGTERM)"),
+        (signal.SIGINT, 130),
+    ],
+)
+def test_what_a_process_said_is_not_said_again(
+    monkeypatch: pytest.MonkeyPatch, exit_codes: dict[int, int] | signal.Signals, end: int | str
+) -> None:
+    def fail() -> None:
+        if isinstance(exit_codes, signal.Signals):
+            raise SignalException("stopped", exit_codes)
+        raise ChildFailedError(
+            "featherface", {rank: ProcessFailure(rank, 9, code, "") for rank, code in exit_codes.items()}
+        )
+
+    monkeypatch.setattr("torch.distributed.run.main", fail)
+    monkeypatch.setattr(logging, "disable", lambda _level: None)
+    with pytest.raises(SystemExit) as left:
+        launching._launch()
+    assert left.value.code == end
 
 
 def test_one_process_is_started_without_torch() -> None:

@@ -464,6 +464,36 @@ def test_a_version_with_a_verdict_is_not_deleted(
     assert registry.list_versions() == []
 
 
+@pytest.mark.parametrize("removed", ["tag", "version"])
+def test_a_rollback_that_was_removed_in_mlflow_comes_back_from_the_ledger(
+    registry: ModelRegistry,
+    client: MlflowClient,
+    add_version: Callable[[], str],
+    onnx_path: Path,
+    removed: str,
+) -> None:
+    def register() -> str:
+        run_id = client.create_run(experiment_id(client)).info.run_id
+        return registry.register_student(run_id, onnx_path, metrics=METRICS, tags=TAGS)
+
+    registry.promote(add_version())
+    again = register()
+    registry.promote(again)
+    registry.rollback(["misses helmets"])
+    if removed == "tag":
+        client.delete_model_version_tag("featherface", again, "promotion.status")
+    else:
+        client.delete_model_version("featherface", again)
+        again = register()
+    for found in (registry.get(again), registry.list_versions()[0]):
+        assert (found.version, found.status) == (again, "rolled_back")
+        assert found.verdict == "was rolled back (misses helmets)"
+    registry.promote(again)
+    assert registry.get(again).status == "promoted"
+    client.delete_model_version_tag("featherface", again, "promotion.status")
+    assert registry.get(again).status == "pending", "by hand it became the champion again"
+
+
 @pytest.mark.parametrize("version", ["7", "champion", "-1"])
 def test_a_version_that_is_not_there_is_refused_in_one_line(
     registry: ModelRegistry, add_version: Callable[[], str], version: str

@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from featherface.config import Config, dump_config
+from featherface.data.widerface import annotation_path
 from featherface.stages import names
 from featherface.stages.base import CHECKPOINT_FILE, Stage, StageResult, Workspace
 from featherface.stages.tracked import PARENT_RUN_VARIABLE, last_run_id, num_processes_of, run_tracked
@@ -84,7 +85,12 @@ def test_a_killed_stage_goes_on_in_its_run_if_it_computes_the_same(
     teacher.write_bytes(b"another one")
     third = start()
     assert third not in (first, second)
-    assert start(elsewhere=True) != third  # its curves come from another machine
+    annotations = annotation_path(tmp_path / "data", "train")
+    annotations.parent.mkdir(parents=True)
+    annotations.write_text("other faces, which data.dvc does not know of")
+    fourth = start()
+    assert fourth not in (first, second, third), "its checkpoint does not count any more"
+    assert start(elsewhere=True) != fourth  # its curves come from another machine
     ended = start(perform=lambda _config, _workspace: StageResult())
     assert start() != ended
 

@@ -75,7 +75,23 @@ def test_colors_are_red_first(tmp_path: Path) -> None:
 def test_a_detector_gives_a_result_for_each_frame(film: Path) -> None:
     results = list(FaceDetector(num_threads=1).stream(film, every=3))
     assert len(results) == 3
-    assert {(faces.width, faces.height, faces.name) for faces in results} == {(96, 64, None)}
+    assert {(faces.width, faces.height) for faces in results} == {(96, 64)}
+    assert [faces.name for faces in results] == [f"{film}#{number}" for number in (0, 3, 6)]
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_films_of_a_glob_or_a_list_are_streamed_frame_by_frame(film: Path, *, as_list: bool) -> None:
+    folder = film.parent
+    for name in ("a.png", "b.png", "c.png"):
+        write_image(folder / name, np.full((40, 60, 3), 99, dtype=np.uint8))
+    film.rename(folder / "b.AVI")
+    (folder / "c.png").rename(folder / "c.mp4")  # a picture all the same
+    source = [folder / "a.png", str(folder / "b.AVI"), folder / "b.png", folder / "c.mp4"]
+    results = FaceDetector(num_threads=1, image_size=32).stream(
+        source if as_list else str(folder / "*"), every=2
+    )
+    names = [(faces.name or "").removeprefix(f"{folder}/") for faces in results]
+    assert names == ["a.png", *(f"b.AVI#{number}" for number in range(0, NUM_FRAMES, 2)), "c.mp4"]
 
 
 def test_what_is_no_film_is_refused(tmp_path: Path) -> None:

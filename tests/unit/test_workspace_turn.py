@@ -11,11 +11,11 @@ import pytest
 
 from featherface.cli import main
 from featherface.config import Config, dump_config
-from featherface.stages.turn import HOLDER_VARIABLE, WorkspaceBusyError, workspace_turn
+from featherface.turn import HOLDER_VARIABLE, WorkspaceBusyError, workspace_turn
 from pipelines import dvc_commands, scheduled
 
 HOLD = (
-    "import sys, time; from pathlib import Path; from featherface.stages.turn import workspace_turn\n"
+    "import sys, time; from pathlib import Path; from featherface.turn import workspace_turn\n"
     "with workspace_turn(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 )
 
@@ -87,7 +87,7 @@ def test_a_stage_by_hand_waits_for_its_turn_and_one_of_the_holder_does_not(
 def test_a_stage_that_dvc_runs_for_the_holder_works_in_its_turn(tmp_path: Path) -> None:
     script = tmp_path / "stage.py"
     script.write_text(
-        "from pathlib import Path; from featherface.stages.turn import workspace_turn\n"
+        "from pathlib import Path; from featherface.turn import workspace_turn\n"
         "with workspace_turn(Path()) as holder: Path('out').write_text(holder)"
     )
     (tmp_path / "dvc.yaml").write_text(
@@ -102,7 +102,7 @@ def test_a_stage_that_dvc_runs_for_the_holder_works_in_its_turn(tmp_path: Path) 
 def test_a_program_that_takes_the_holder_over_keeps_the_turn(tmp_path: Path) -> None:
     """As torchrun does where a training has several processes."""
     take_over = (
-        "import os, sys; from pathlib import Path; from featherface.stages.turn import workspace_turn\n"
+        "import os, sys; from pathlib import Path; from featherface.turn import workspace_turn\n"
         "with workspace_turn(Path(sys.argv[1])): os.execv(sys.executable, "
         "[sys.executable, '-c', 'print(1, flush=True); input()'])"
     )

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TextIO
 
 from featherface.errors import FeatherFaceError
-from featherface.stages.base import STATE_DIR
 
-LOCK_FILE = f"{STATE_DIR}/pipeline.lock"
+LOCK_FILE = "state/pipeline.lock"
 HOLDER_VARIABLE = "FEATHERFACE_TURN_OF"
 """Tells a child, such as a stage that DVC runs, which process holds the workspace for it."""
 
@@ -22,11 +21,15 @@ class WorkspaceBusyError(FeatherFaceError):
 
 
 @contextmanager
-def workspace_turn(root: Path) -> Iterator[str]:
+def workspace_turn(root: Path, *, is_part: bool = False) -> Iterator[str]:
     """Hold the workspace while the block runs; the system takes the lock back from a process that dies.
 
     A process that the holder started works in the holder's turn, if `HOLDER_VARIABLE` tells it so. The lock
     stays with a process that another program takes over (`os.exec`).
+
+    Args:
+        root: the workspace.
+        is_part: what is done may be part of what this process itself holds the workspace for.
 
     Returns:
         Number of the process that holds it: the value of `HOLDER_VARIABLE` for children.
@@ -46,7 +49,7 @@ def workspace_turn(root: Path) -> Iterator[str]:
             stream.seek(0)
             holder = stream.read().strip() or "unknown"
             # Compared with who holds it now: what a run of before left in a shell lets nobody in.
-            if holder != os.environ.get(HOLDER_VARIABLE):
+            if holder != os.environ.get(HOLDER_VARIABLE) and not (is_part and holder == str(os.getpid())):
                 raise WorkspaceBusyError(
                     f"{root}: another run is at work here (process {holder}); wait until it has ended, or "
                     "give another --root"
