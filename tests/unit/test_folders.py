@@ -68,7 +68,7 @@ def test_what_a_folder_leaves_out_is_said_in_a_line(capsys: pytest.CaptureFixtur
 
 def test_a_raw_file_beside_its_picture_is_not_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     """Cameras write pairs; whoever converted what we do not read has pairs, too."""
-    fill("mix/IMG_1.CR2", "mix/IMG_1.png", "mix/b.heic", "mix/b.PNG", "mix/IMG_2.CR2", "mix/IMG_1.mp4")
+    fill("mix/IMG_1.CR2", "mix/IMG_1.png", "mix/b.jp2", "mix/b.PNG", "mix/IMG_2.CR2", "mix/IMG_1.mp4")
     fill("mix/in/IMG_2.png", "mix/in/IMG_3.pef", "mix/.IMG_2.png")
     code, _, err = run_detect(capsys, "mix")
     assert code == 1
