@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featherface.geometry import encode_boxes, encode_landmarks
@@ -14,6 +14,7 @@ from featherface.losses.classification import select_hardest
 from featherface.losses.matching import Matches, match_priors
 from featherface.losses.multibox import MultiboxLosses, multibox_loss
 from featherface.losses.task import task_losses
+from featherface.models.detector import FeatherFace
 from featherface.models.priors import make_priors
 from featherface.structures import Batch, HeadOutputs, Targets
 
@@ -270,11 +271,12 @@ class Settings:
     landmark_weight: float = 1.0
 
 
-class Detector:
-    """Priors of one level for images of 32 x 64 px."""
+class OneLevel(FeatherFace):
+    """Priors of one level for images of 32 x 64 px, and no layer."""
 
-    strides = (8,)
-    min_sizes_px = ((16, 32),)
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.strides, self.min_sizes_px = (8,), ((16, 32),)
 
 
 def views() -> tuple[HeadOutputs, Batch]:
@@ -316,12 +318,12 @@ def test_task_losses_are_those_of_the_settings(changes: dict[str, Any]) -> None:
         cls=settings.cls,
         box=settings.box,
     )
-    losses = task_losses(Detector(), outputs, batch, settings)  # type: ignore[arg-type]
+    losses = task_losses(OneLevel(), outputs, batch, settings)  # type: ignore[arg-type]
     torch.testing.assert_close(
         losses, {"cls": 2 * expected.cls, "box": 3 * expected.box, "landmark": 5 * expected.landmark}
     )
     if changes:  # each setting matters here
-        others = task_losses(Detector(), outputs, batch, replace(settings, **vars(Settings())))  # type: ignore[arg-type]
+        others = task_losses(OneLevel(), outputs, batch, replace(settings, **vars(Settings())))  # type: ignore[arg-type]
         weighted = {"cls": 2 * others["cls"], "box": 3 * others["box"], "landmark": 5 * others["landmark"]}
         assert any(not torch.allclose(losses[name], weighted[name]) for name in losses)
 
@@ -332,7 +334,7 @@ def test_task_losses_take_the_matches_that_somebody_made_already() -> None:
     nothing = Matches(
         labels=torch.zeros(1, num_priors, dtype=torch.int8), matched_gt_idx=torch.full((1, num_priors), -1)
     )
-    losses = task_losses(Detector(), outputs, batch, Settings(), matches=nothing)  # type: ignore[arg-type]
+    losses = task_losses(OneLevel(), outputs, batch, Settings(), matches=nothing)  # type: ignore[arg-type]
     assert losses["box"].item() == 0
 
 
