@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import re
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -182,7 +183,17 @@ def _refuse_usage(error: Any) -> int:  # click's classes: see UsageError
 def _explain_missing(error: ModuleNotFoundError) -> int:
     if error.name is None or error.name.partition(".")[0] in {"featherface", "pipelines"}:
         raise error
-    return _say(f"this command needs the package '{error.name}': install featherface[pipeline]", code=1)
+    extra = _extra_with(error.name.partition(".")[0])
+    return _say(f"this command needs the package '{error.name}': install featherface[{extra}]", code=1)
+
+
+def _extra_with(package: str) -> str:
+    """The first extra that brings a package; what is named by none comes with the pipeline."""
+    for requirement in requires("featherface") or ():
+        name, has_extra, extra = requirement.partition("extra ==")
+        if has_extra and re.match(rf"{re.escape(package)}\b(?!-)", name):
+            return extra.strip("\"' ")
+    return "pipeline"
 
 
 class _OneLine(logging.Formatter):

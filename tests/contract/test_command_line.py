@@ -206,6 +206,19 @@ def gray(path: Path) -> Path:
         (OSError(28, "No space left on device", "a.txt"), 1, "a.txt: No space left on device\n"),
         (OSError(28, "No space left on device"), 1, "No space left on device\n"),
         (PermissionError(13, "Permission denied", "top/x"), 2, "top/x: Permission denied\n"),
+        *(
+            (
+                ModuleNotFoundError("", name=name),
+                1,
+                f"this command needs the package '{name}': install featherface[{extra}]\n",
+            )
+            for name, extra in (
+                ("torch", "train"),
+                ("onnx.checker", "train"),
+                ("mlflow", "pipeline"),
+                ("dvc_data", "pipeline"),
+            )
+        ),
     ],
 )
 def test_what_is_no_bug_is_one_line(
