@@ -26,7 +26,7 @@ def test_a_refusal_that_somebody_asked_for_is_left_to_him(
         return capsys.readouterr().err
 
     alone = refuse(None)
-    assert alone.startswith(f"featherface: {tmp_path / 'params.yaml'}: cannot be read")
+    assert alone.startswith(f"featherface: {tmp_path}: is no workspace")
     assert refuse(tmp_path) == ""
     assert alone == f"featherface: {(tmp_path / 'refusal.txt').read_text()}\n"
     (tmp_path / "file").touch()
