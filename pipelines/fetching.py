@@ -32,6 +32,7 @@ def fetch_data(root: Path, version: str, folder: Path, *, from_remote: bool) -> 
     write_atomically(record, to_yaml({"outs": [out]}).encode())
     try:
         dvc_commands.run_dvc(root, "pull" if from_remote else "checkout", str(record.relative_to(root)))
+        record.unlink()  # first: when the data are there, nobody comes here again to remove it
         partial.replace(folder)
     finally:
         record.unlink(missing_ok=True)

@@ -49,12 +49,13 @@ def judge_on_validation(
     known = known_judgement(weights, settings, photographs=photographs, folder=folder)
     if known is not None:
         return known
+    fingerprint = _fingerprint(weights, settings, photographs)  # before the hours that it takes
     shutil.rmtree(folder / PREDICTIONS, ignore_errors=True)  # of other photographs, perhaps
     report = evaluate_dataset(
         detector_for(weights, settings).detect, data, predictions_dir=folder / PREDICTIONS
     )
     metrics = report.metrics("val")
-    content = {"fingerprint": _fingerprint(weights, settings, photographs), "metrics": metrics}
+    content = {"fingerprint": fingerprint, "metrics": metrics}
     write_atomically(folder / SUMMARY, json.dumps(content, indent=1).encode())
     return metrics
 

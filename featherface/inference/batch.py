@@ -177,7 +177,7 @@ def _detect_film(
                 yield str(path), faces
                 break
             copies.write(number * every, faces)
-            yield f"{path}#{number * every}", faces
+            yield str(faces.name), faces
         copies.close()
     except DataError as error:
         copies.discard()

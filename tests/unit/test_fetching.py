@@ -60,6 +60,22 @@ def test_a_fetch_that_was_killed_is_begun_anew(tmp_path: Path, dvc: PretendedDvc
     assert dvc.calls[-1] == ("pull" if from_remote else "checkout", "data.partial.dvc")
 
 
+def test_the_record_of_a_fetch_is_gone_before_the_data_are_there(
+    tmp_path: Path, dvc: PretendedDvc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in between, nobody would remove it, and `dvc checkout` would make a second copy of the data."""
+    replace, beside = Path.replace, []
+
+    def look_and_replace(self: Path, target: Path) -> Path:
+        if target == tmp_path / "data":
+            beside.append([path.name for path in tmp_path.iterdir()])
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", look_and_replace)
+    fetch_data(tmp_path, VERSION, tmp_path / "data", from_remote=False)
+    assert beside == [["data.partial"]]
+
+
 def test_a_machine_does_not_train_on_the_half_that_it_had_pulled(
     tmp_path: Path, dvc: PretendedDvc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
