@@ -11,9 +11,8 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from featherface.child_process import child_environment, module_command
@@ -24,6 +23,7 @@ from featherface.stages.starter import started_here
 from featherface.tracking.connection import ARTIFACTS
 from featherface.turn import HOLDER_VARIABLE
 from featherface.yaml_files import read_yaml
+from pipelines.dvc_lock_file import drop_cut_stage, drop_empty
 from pipelines.dvc_locks import mend_locks
 
 logger = logging.getLogger(__name__)
@@ -40,8 +40,6 @@ _MENDING = {
 MESSAGE_CHARS = 600
 _LAST_LINES = 4
 _GOODBYE_S = 3.0
-_ATTEMPTS = 5
-_PAUSE_S = 0.2
 _SETTINGS = b"[core]\n    no_scm = True\n    analytics = false\n    autostage = false\n"
 # MLflow keeps each version's recipe, a `data.dvc` with it; file managers leave notes where somebody looked; a
 # killed `dvc pull` leaves half a file, at which the next one would stop, and which would be recorded.
@@ -77,32 +75,29 @@ def run_dvc(root: Path, *arguments: str) -> str:
         DvcError: it failed.
     """
     mend_locks(root)
-    _drop_empty_lock(root)
-    done = subprocess.run(  # noqa: S603 - our own interpreter, arguments from this project
-        module_command("dvc", *arguments),
-        cwd=root, env=child_environment(dvc_environment()), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    drop_empty(root / LOCK_FILE)
+    done = _run(root, arguments)
+    if done.returncode != 0 and _is_broken(root / LOCK_FILE, _words_of(done)):
+        cut = drop_cut_stage(root / LOCK_FILE)
+        done = done if cut is None else _run(root, arguments)
+        if cut is not None and _is_broken(root / LOCK_FILE, _words_of(done)):  # not at its end alone
+            write_atomically(root / LOCK_FILE, cut.encode())
     if done.returncode != 0:
-        refuse_broken_files(root, done.stdout + done.stderr)
+        refuse_broken_files(root, _words_of(done))
         words = " ".join((done.stderr or done.stdout).split())[-MESSAGE_CHARS:]
         raise DvcError(f"{root}: `dvc {' '.join(arguments)}` failed: {words}")
     return done.stdout
 
 
-def _drop_empty_lock(root: Path) -> None:
-    """Remove a `dvc.lock` with nothing in it, of a DVC that was killed after it had opened the file anew."""
-    path = root / LOCK_FILE
-    for _ in range(_ATTEMPTS):
-        if not _is_empty(path):
-            return
-        time.sleep(_PAUSE_S)  # somebody may be writing it
-    if _is_empty(path):
-        logger.warning("%s: is empty, as DVC leaves it when it is killed; removed", path)
-        path.unlink()
+def _run(root: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own interpreter, arguments from this project
+        module_command("dvc", *arguments),
+        cwd=root, env=child_environment(dvc_environment()), capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
 
-def _is_empty(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size == 0
+def _words_of(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stdout + done.stderr
 
 
 def refuse_broken_files(root: Path, words: str = "") -> None:
@@ -116,21 +111,19 @@ def refuse_broken_files(root: Path, words: str = "") -> None:
         DvcError: there is one.
     """
     for name, advice in _MENDING.items():
-        path = root / name
-        error = _why_unreadable(path, is_config=name in _CONFIG_FILES) if path.exists() else None
-        if error is not None or f"{name}' validation failed" in words:
-            raise DvcError(f"{path}: is broken, DVC cannot read it; {advice}") from error
+        if _is_broken(root / name, words):
+            raise DvcError(f"{root / name}: is broken, DVC cannot read it; {advice}")
 
 
-def _why_unreadable(path: Path, *, is_config: bool) -> Exception | None:
+def _is_broken(path: Path, words: str) -> bool:
     try:
-        if is_config:
+        if path.parent.name == ".dvc":
             _read_config(path)
-        else:
+        elif path.exists():
             read_yaml(path)
-    except (ConfigError, configparser.Error, UnicodeDecodeError) as error:
-        return error
-    return None
+    except (ConfigError, configparser.Error, UnicodeDecodeError):
+        return True
+    return f"{path.name}' validation failed" in words
 
 
 def default_remote(root: Path) -> str | None:
@@ -186,7 +179,7 @@ def reproduce(root: Path, stage: str, environment: Mapping[str, str]) -> None:
             flow on a server has no other place for them.
     """
     mend_locks(root)
-    _drop_empty_lock(root)
+    drop_empty(root / LOCK_FILE)
     with started_here() as starter:
         told = {HOLDER_VARIABLE: str(os.getpid()), **starter.environment}
         try:

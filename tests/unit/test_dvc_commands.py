@@ -19,7 +19,8 @@ from tiers import slow
 
 from featherface import child_process
 from featherface.child_process import PARENT_VARIABLE, module_command
-from pipelines import dvc_commands
+from featherface.yaml_files import read_yaml
+from pipelines import dvc_commands, dvc_lock_file
 from pipelines.data_sources import describe_data
 from pipelines.dvc_locks import mend_locks
 
@@ -177,7 +178,7 @@ def test_an_empty_lock_is_taken_for_none(
     lock = workspace / "dvc.lock"
     (workspace / "dvc.yaml").write_text(COPY)
     lock.touch()
-    monkeypatch.setattr(dvc_commands, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(dvc_lock_file, "_PAUSE_S", 0.01)
     assert dvc_commands.stale_stages(workspace) == {"work"}
     assert f"{lock}: is empty" in caplog.text
     assert not lock.exists()
@@ -189,15 +190,65 @@ def test_a_lock_that_somebody_writes_at_this_moment_is_left_alone(
 ) -> None:
     lock = tmp_path / "dvc.lock"
     lock.touch()
-    pauses_left = iter(range(0 if pause == "first" else dvc_commands._ATTEMPTS - 1))
+    pauses_left = iter(range(0 if pause == "first" else dvc_lock_file._ATTEMPTS - 1))
 
     def write(_seconds: float) -> None:
         if next(pauses_left, None) is None:
             lock.write_text("schema: '2.0'\n")
 
     monkeypatch.setattr(time, "sleep", write)
-    dvc_commands._drop_empty_lock(tmp_path)
+    dvc_lock_file.drop_empty(lock)
     assert lock.read_text() == "schema: '2.0'\n"
+
+
+def test_a_lock_that_was_cut_loses_its_last_stage_alone(
+    workspace: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC writes it in place, for as long as half a second, and may be killed meanwhile."""
+    lock = workspace / "dvc.lock"
+    monkeypatch.setattr(dvc_lock_file, "_PAUSE_S", 0.01)
+    (workspace / "dvc.yaml").write_text(
+        f"{COPY}  next:\n    cmd: cp out last\n    deps: [out]\n    outs: [last]\n"
+    )
+    for stage in ("work", "next"):
+        dvc_commands.reproduce(workspace, stage, {})
+    whole = lock.read_text()
+    assert list(read_yaml(lock)["stages"]) == ["work", "next"]
+    for ending, left in (
+        ("    - path: ", {"next"}),
+        ("    - pa", {"next"}),
+        ("  work:\n    cmd: ", {"work", "next"}),
+    ):
+        lock.write_text(whole[: whole.rindex(ending) + len(ending)])
+        assert dvc_commands.stale_stages(workspace) == left
+        assert f"{lock}: is cut off" in caplog.text
+        caplog.clear()
+    for stage in ("work", "next"):
+        dvc_commands.reproduce(workspace, stage, {})
+    assert lock.read_text() == whole
+    assert (workspace / "log").read_text() == "again\n", "what is lacking comes from the cache"
+
+
+def test_a_lock_that_grows_is_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / "dvc.lock"
+    begun = "schema: '2.0'\nstages:\n  work:\n    cmd: "
+    lock.write_text(begun)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: lock.write_text(f"{begun}cp a b\n"))
+    assert dvc_lock_file.drop_cut_stage(lock) is None
+    assert lock.read_text() == f"{begun}cp a b\n"
+
+
+@pytest.mark.parametrize("mark", ["<<<<<<< HEAD\n", "    - path:\n"])
+def test_a_lock_that_is_broken_elsewhere_stays_as_it_is(
+    workspace: Path, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dvc_lock_file, "_PAUSE_S", 0.01)
+    (workspace / "dvc.yaml").write_text(COPY)
+    text = f"schema: '2.0'\nstages:\n  other:\n    cmd: x\n    outs:\n{mark}  work:\n    cmd: y\n"
+    (workspace / "dvc.lock").write_text(text)
+    with pytest.raises(dvc_commands.DvcError, match=r"dvc\.lock: is broken"):
+        dvc_commands.stale_stages(workspace)
+    assert (workspace / "dvc.lock").read_text() == text
 
 
 def test_without_its_lock_a_stage_comes_back_from_the_cache(workspace: Path) -> None:
