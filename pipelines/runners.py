@@ -36,12 +36,20 @@ def task_pool(runner: Runner, workers: int | None) -> Iterator[TaskRunner[Any]]:
         except (KeyboardInterrupt, SystemExit, TerminationSignal):
             for worker in multiprocessing.active_children():
                 worker.kill()  # what it had finished is kept
+            _leave_messages(pool)
             raise
         except BrokenProcessPool as error:
             raise EndedEarlyError(
                 "a process of this run was killed, for want of memory perhaps; what is finished is kept: run "
                 "the same command again, with fewer --workers if it happens again"
             ) from error
+
+
+def _leave_messages(pool: TaskRunner[Any]) -> None:
+    """Wait for nobody to write into the queue of the processes: one that was killed at that has its lock."""
+    queue = getattr(pool, "_subprocess_message_queue", None)  # Prefect's own; clusters have none
+    if queue is not None:
+        queue.cancel_join_thread()
 
 
 def _task_runner(runner: Runner, workers: int) -> TaskRunner[Any]:

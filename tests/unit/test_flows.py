@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, cast
@@ -90,3 +92,18 @@ def test_a_process_of_a_pool_that_was_killed_is_a_line_of_what_to_do() -> None:
         task_pool("processes", 1),
     ):
         raise BrokenProcessPool
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_while_it_writes_keeps_no_stopped_flow_from_ending() -> None:
+    """It dies with the lock of Prefect's queue, and Python would wait for that queue at its end."""
+    script = (
+        "from pipelines.runners import task_pool\n"
+        "with task_pool('processes', 1) as pool:\n"
+        "    pool._subprocess_message_queue._wlock.acquire()\n"
+        "    raise KeyboardInterrupt\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")
