@@ -81,7 +81,7 @@ def run_dvc(root: Path, *arguments: str) -> str:
         cut = drop_cut_stage(root / LOCK_FILE)
         done = done if cut is None else _run(root, arguments)
         if cut is not None and _is_broken(root / LOCK_FILE, _words_of(done)):  # not at its end alone
-            write_atomically(root / LOCK_FILE, cut.encode())
+            write_atomically(root / LOCK_FILE, cut)
     if done.returncode != 0:
         refuse_broken_files(root, _words_of(done))
         words = " ".join((done.stderr or done.stdout).split())[-MESSAGE_CHARS:]

@@ -11,9 +11,9 @@ from featherface.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
-_BEGINNING = "schema: '2.0'\nstages:\n"
-_STAGE = re.compile(r"^  \S+:$", re.MULTILINE)
-_CONFLICT = re.compile(r"^[<=>]{7}", re.MULTILINE)
+_BEGINNING = b"schema: '2.0'\nstages:\n"
+_STAGE = re.compile(rb"^  \S+:$", re.MULTILINE)
+_CONFLICT = re.compile(rb"^[<=>]{7}", re.MULTILINE)
 _ATTEMPTS = 5
 _PAUSE_S = 0.2
 
@@ -29,21 +29,21 @@ def drop_empty(path: Path) -> None:
         path.unlink()
 
 
-def drop_cut_stage(path: Path) -> str | None:
+def drop_cut_stage(path: Path) -> bytes | None:
     """Take the last stage out of a lock file that DVC cannot read: where it was killed, that one is cut off.
 
     Stages that are not in it come back from DVC's cache, or run again.
 
     Returns:
-        The text that was there; None, and nothing is changed, where DVC was not writing it: garbage, another
+        What was there; None, and nothing is changed, where DVC was not writing it: garbage, another
         schema, a conflict that git has marked.
     """
-    text = _read(path)
+    content = _read(path)
     time.sleep(_ATTEMPTS * _PAUSE_S)
-    if _read(path) != text:  # somebody is writing it
+    if _read(path) != content:  # somebody is writing it
         return None
-    stages = list(_STAGE.finditer(text))
-    if not text.startswith(_BEGINNING) or not stages or _CONFLICT.search(text):
+    stages = list(_STAGE.finditer(content))
+    if not content.startswith(_BEGINNING) or not stages or _CONFLICT.search(content):
         return None
     logger.warning(
         "%s: is cut off, as DVC leaves it when it is killed; the stages that it lacks come back from DVC's "
@@ -53,12 +53,12 @@ def drop_cut_stage(path: Path) -> str | None:
     if len(stages) == 1:
         path.unlink()
     else:
-        write_atomically(path, text[: stages[-1].start()].encode())
-    return text
+        write_atomically(path, content[: stages[-1].start()])
+    return content
 
 
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
 
 
 def _is_empty(path: Path) -> bool:

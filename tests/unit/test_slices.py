@@ -107,6 +107,18 @@ def test_every_height_from_ten_pixels_is_in_one_slice() -> None:
     assert belongs.tolist() == [*[1] * 290, 0, 1]
 
 
+def photograph(name: str, boxes: np.ndarray, attributes: np.ndarray, *, has_landmarks: bool) -> Sample:
+    """Landmarks, if there are, lie in the corner of the photograph."""
+    annotation = Annotation(
+        image=f"{name}.jpg",
+        boxes_xywh=boxes,
+        attributes=attributes,
+        landmarks_xy=np.zeros((len(boxes), 5, 2), np.float32),
+        has_landmarks=np.full(len(boxes), has_landmarks),
+    )
+    return Sample(Path(f"{name}.jpg"), annotation)
+
+
 def test_a_level_means_what_the_benchmark_s_number_says() -> None:
     # A face of each number, of the least height that counts, 20 px wide; and one that is too small. Found are
     # those of number 1.
@@ -115,17 +127,7 @@ def test_a_level_means_what_the_benchmark_s_number_says() -> None:
     attributes[:, ATTRIBUTES.index("invalid")] = 0
     boxes = np.array([[60 * i, 0, 20, height] for i, height in enumerate((10, 10, 10, 9))], np.float32)
     samples = [
-        Sample(
-            Path(f"0--A/{number}.jpg"),
-            Annotation(
-                image=f"0--A/{number}.jpg",
-                boxes_xywh=boxes,
-                attributes=attributes,
-                landmarks_xy=np.zeros((4, 5, 2), np.float32),
-                has_landmarks=np.zeros(4, np.bool_),
-            ),
-        )
-        for number in range(MIN_FACES)
+        photograph(f"0--A/{number}", boxes, attributes, has_landmarks=False) for number in range(MIN_FACES)
     ]
     by_name = {each.name: each for each in slices(found(samples, slice(1, 2)), samples)}
     assert {name: each.recall for name, each in by_name.items()} == pytest.approx(
@@ -167,19 +169,7 @@ def test_landmark_errors_are_means_over_points_and_valid_faces_found_at_least_by
     attributes = np.zeros((2, len(ATTRIBUTES)), np.int8)
     attributes[1, ATTRIBUTES.index("invalid")] = 1
     names = [f"0--A/{number}" for number in range(MIN_FACES)]
-    samples = [
-        Sample(
-            Path(f"{name}.jpg"),
-            Annotation(
-                image=f"{name}.jpg",
-                boxes_xywh=boxes,
-                attributes=attributes,
-                landmarks_xy=np.zeros((2, 5, 2), np.float32),
-                has_landmarks=np.ones(2, np.bool_),
-            ),
-        )
-        for name in names
-    ]
+    samples = [photograph(name, boxes, attributes, has_landmarks=True) for name in names]
     points = np.zeros((2, 5, 2))
     points[0, 2] = (6, 8)
     points[1] = 50
