@@ -191,6 +191,8 @@ class DistillConfig(Section):
     """Go on from this student instead: a .safetensors file, relative to the workspace."""
     keep_initial_weights: bool = False
     """Take the initial student as it is and train nothing here: only `rescore` is done anew."""
+    learn: Literal["all", "details"] = "all"
+    """`details`: of the initial student only what it sees of tiny faces (`models.details`)."""
     task_weight: NonNegative = 1.0
     logit_weight: NonNegative = 1.0
     box_weight: NonNegative = 0.5

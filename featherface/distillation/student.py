@@ -18,7 +18,8 @@ from featherface.losses.matching import BACKGROUND
 from featherface.losses.task import TaskSettings, task_losses, task_matches
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
-from featherface.structures import Batch, DetectorFeatures
+from featherface.models.folding import frozen_copy
+from featherface.structures import Batch, DetectorFeatures, HeadOutputs
 
 if TYPE_CHECKING:
     from featherface.config import DistillConfig, ModelConfig
@@ -73,6 +74,7 @@ class StudentTraining:
         if self.adapters is not None:
             self.adapters.to(device)
         self._frozen = _freeze(self.student, teacher, _STAGES[: distill.frozen_stages])
+        self._base = _keep_all_but_details(self.student, distill) if distill.learn == "details" else None
         self._teacher = FrozenTeacher(teacher, device=device) if distill.enabled else None
         self._distill = distill
 
@@ -84,7 +86,7 @@ class StudentTraining:
             progress: how much of the training is done, in [0, 1).
         """
         known = self._frozen(batch.images)
-        outputs, features = self.student.forward_features(batch.images, known=known)
+        outputs, features = self._answer(batch.images, known)
         matches = task_matches(self.student, batch, self._distill.train.loss)
         task = task_losses(self.student, outputs, batch, self._distill.train.loss, matches=matches)
         if self._teacher is None or self.adapters is None:
@@ -119,6 +121,31 @@ class StudentTraining:
                 else {}
             ),
         }
+
+    def _answer(self, images: Tensor, known: Sequence[Tensor]) -> tuple[HeadOutputs, DetectorFeatures]:
+        if self._base is None:
+            return self.student.forward_features(images, known=known)
+        with torch.no_grad():
+            features, levels, shallow = self._base.maps(images, known=known)
+        levels = self.student.add_details(levels, shallow)
+        return self.student.head(levels), DetectorFeatures(backbone=features, neck=levels)
+
+
+def _keep_all_but_details(student: FeatherFace, distill: DistillConfig) -> FeatherFace:
+    """Freeze a student but for its details; a copy of it answers faster than what does not learn."""
+    details = student.details
+    if details is None or distill.initial_weights is None:
+        raise ConfigError(
+            "distill.learn: details are what a trained student of the architecture v2-ultra learns last; "
+            "give one as distill.initial_weights, or learn all"
+        )
+    if not details.is_trained:
+        details.start_as(student.backbone)
+    # Its scores were softened when it had learnt all else, and will be again.
+    student.head.soften(1 / distill.score_temperature)
+    student.requires_grad_(requires_grad=False)
+    details.requires_grad_(requires_grad=True)
+    return frozen_copy(student)
 
 
 def _start(

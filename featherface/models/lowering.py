@@ -188,9 +188,11 @@ def _lower_head(model: Part) -> None:
     temperature = 1.0 if head.rescorer is None else float(head.rescorer.temperature)
     head.soften(temperature)
     convs = [_joined(*level) for level in zip(head.cls, head.box, head.landmark, strict=True)]
-    if head.rescorer is not None and head.rescorer.share:
-        # It is not linear, so innovation 3 stays in front of it.
+    has_second_opinion = head.rescorer is not None and bool(head.rescorer.share)
+    if has_second_opinion or model.details is not None:
+        # They are not linear, so innovation 3 stays in front of them.
         model.progressive_enhancement = _lower_filter(model.progressive_enhancement)
+    if has_second_opinion:
         model.head = LoweredRescoringHead(
             _lower_rescorer(head),
             convs,
@@ -200,7 +202,7 @@ def _lower_head(model: Part) -> None:
         )
         return
     filters: Sequence[nn.Module] = [nn.Identity() for _ in head.cls]
-    if _all_are(model.progressive_enhancement, LowPass):
+    if model.details is None and _all_are(model.progressive_enhancement, LowPass):
         filters = [*_lower_filter(model.progressive_enhancement).children()]
         model.progressive_enhancement = nn.Identity()
     model.head = LoweredHead(convs, filters, priors_per_cell=priors_per_cell)

@@ -11,6 +11,7 @@ from torch import nn
 from featherface.models.attention import LevelAttention, Sharpen, identity
 from featherface.models.backbone import Backbone
 from featherface.models.context import SSHContext
+from featherface.models.details import Details
 from featherface.models.detector import FeatherFace
 from featherface.models.head import Head
 from featherface.models.innovations import (
@@ -48,7 +49,7 @@ def build_v2_ultra(innovations: Collection[str]) -> FeatherFace:
     channels = 40
     return _build(
         innovations,
-        backbone=Backbone(stage3_channels=(128, 128)),
+        backbone=Backbone(stage3_channels=(64, 128)),
         backbone_attention=nn.Identity(),
         channels=channels,
         repeats=[_thin_repeat(channels) for _ in range(3)],
@@ -66,6 +67,7 @@ def build_v2_ultra(innovations: Collection[str]) -> FeatherFace:
             priors_per_cell=_priors_per_cell(),
             rescorer=Rescorer(channels, priors_per_cell=_priors_per_cell()),
         ),
+        details=Details(channels),
     )
 
 
@@ -101,6 +103,7 @@ def _build(
     context_activation: Activation,
     shuffle: nn.Module,
     head: Head,
+    details: Details | None = None,
 ) -> FeatherFace:
     def switched(name: str, make: Callable[[], nn.Module]) -> nn.Module:
         # One module for the three levels: (5) shares its weights over them, the others have none.
@@ -123,6 +126,7 @@ def _build(
         shuffle=shuffle,
         progressive_enhancement=switched("progressive_enhancement", ProgressiveEnhancement),
         head=head,
+        details=details,
         strides=STRIDES,
         min_sizes_px=MIN_SIZES_PX,
     )
