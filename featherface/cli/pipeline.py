@@ -37,7 +37,8 @@ def pipeline(
         str,
         typer.Option(
             help="synthetic: drawn scenes, nothing needed; widerface: real photographs; widerface-continue: "
-            "the same, from a trained student (--student)."
+            "the same, from a trained student (--student); widerface-details: what that one sees of tiny "
+            "faces."
         ),
     ] = "synthetic",
     root: Annotated[

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from featherface.distillation.adapters import FeatureAdapters
+from featherface.distillation.details import DetailsTraining
 from featherface.distillation.losses import distillation_loss, feature_loss, temperature_at
 from featherface.distillation.pruning import channel_importance, prune_teacher
 from featherface.distillation.teacher import FrozenStages, FrozenTeacher, copy_matching_weights
@@ -35,7 +36,7 @@ class StudentTraining:
             only, and teaches nothing.
         teacher: with trained weights; not changed.
         initial: a student of the same network to go on from, instead of random weights and the teacher's;
-            its second opinion is forgotten.
+            its second opinion is forgotten, and what its details add unless these are to learn.
         batches: gives some of the training's batches; a start as a pruned teacher looks at them.
         device: where the training is to run.
 
@@ -69,10 +70,13 @@ class StudentTraining:
         self.adapters = _adapters(self.student, teacher, distill) if distill.enabled else None
         self.num_copied = _start(self.student, teacher, initial, distill, batches)
         self.student.head.forget_second_opinion()
+        if self.student.details is not None and distill.learn != "details":
+            self.student.details.forget()
         self.student.to(device)
         if self.adapters is not None:
             self.adapters.to(device)
         self._frozen = _freeze(self.student, teacher, _STAGES[: distill.frozen_stages])
+        self._details = DetailsTraining(self.student, distill) if distill.learn == "details" else None
         self._teacher = FrozenTeacher(teacher, device=device) if distill.enabled else None
         self._distill = distill
 
@@ -84,8 +88,12 @@ class StudentTraining:
             progress: how much of the training is done, in [0, 1).
         """
         known = self._frozen(batch.images)
-        outputs, features = self.student.forward_features(batch.images, known=known)
         matches = task_matches(self.student, batch, self._distill.train.loss)
+        if self._details is not None:
+            outputs = self._details.answer(batch.images, known)
+            matches = self._details.matches(matches, batch.images)
+            return task_losses(self.student, outputs, batch, self._distill.train.loss, matches=matches)
+        outputs, features = self.student.forward_features(batch.images, known=known)
         task = task_losses(self.student, outputs, batch, self._distill.train.loss, matches=matches)
         if self._teacher is None or self.adapters is None:
             return task
@@ -119,6 +127,13 @@ class StudentTraining:
                 else {}
             ),
         }
+
+
+def settle_student(student: FeatherFace, distill: DistillConfig) -> None:
+    """Weigh what the details of a trained student add, and soften its scores; in place, in the weights."""
+    student.head.soften(distill.score_temperature)
+    if distill.learn == "details" and student.details is not None:
+        student.details.weigh(distill.details_share)
 
 
 def _start(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FLOAT_PARTS: Final = (
     "detector.backbone.stage1.",
     "detector.backbone_attention.",
+    "detector.details.",
     "detector.neck_attention.",
     "detector.head.",
 )

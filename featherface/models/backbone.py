@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from featherface.models.layers import ConvBNAct, Levels, SeparableConv, leaky_relu
 from featherface.shapes import Float
 
+NUM_SHALLOW = 2
+"""Layers at stride 2; the network's details read what they answer."""
+
 
 class Backbone(nn.Module):
     """The three stages of MobileNetV1 x0.25, without its classifier.
@@ -45,10 +48,24 @@ class Backbone(nn.Module):
             *(SeparableConv(before, after) for before, after in zip(inputs, others, strict=False)),
         )
 
-    def forward(self, images: Float[Tensor, "B 3 H W"], *, known: Sequence[Tensor] = ()) -> Levels:
-        """C3, C4, C5 of network input (BGR minus mean); `known` are the first of them, if known."""
+    def forward(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        *,
+        known: Sequence[Tensor] = (),
+        shallow: Tensor | None = None,
+    ) -> Levels:
+        """C3, C4, C5 of network input (BGR minus mean).
+
+        Args:
+            images: network input.
+            known: the first of the three, if known.
+            shallow: what the first `NUM_SHALLOW` layers make of them, if known.
+        """
         levels = [*known]
-        for stage in (self.stage1, self.stage2, self.stage3)[len(levels) :]:
-            levels.append(stage(levels[-1] if levels else images))
+        if not levels:
+            levels.append(self.stage1(images) if shallow is None else self.stage1[NUM_SHALLOW:](shallow))
+        for stage in (self.stage2, self.stage3)[len(levels) - 1 :]:
+            levels.append(stage(levels[-1]))
         c3, c4, c5 = levels
         return c3, c4, c5

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from featherface.models.detector import FeatherFace
+
 
 def count_parameters(module: nn.Module) -> int:
     """Learnable numbers of a module; a parameter shared by several parts counts once."""
@@ -17,10 +19,13 @@ def count_multiply_adds(module: nn.Module, input_hw: tuple[int, int]) -> int:
 
     Counted at the operators rather than by hooks on modules: a profiler of modules overlooks every weight
     that is applied by a function call, and so a published count of this network lacks its deformable
-    convolutions. Elementwise work, pooling and bilinear sampling do not count. Nothing is computed: only
-    shapes pass through.
+    convolutions. Elementwise work, pooling and bilinear sampling do not count, nor do layers for tiny faces
+    that add nothing yet. Nothing is computed: only shapes pass through.
     """
-    twin = copy.deepcopy(module).to("meta").eval()
+    twin = copy.deepcopy(module)
+    if isinstance(twin, FeatherFace) and twin.details is not None and not twin.details.adds_anything:
+        twin.details = None
+    twin = twin.to("meta").eval()
     images = torch.zeros(1, 3, *input_hw, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         twin(images)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from featherface.models.deformable import DeformableConv2d
+from featherface.models.details import Details
 from featherface.models.head import Head
-from featherface.models.layers import LEAKY_SLOPE
+from featherface.models.layers import LEAKY_SLOPE, Levels
 from featherface.shapes import Float
 from featherface.structures import DetectorFeatures, HeadOutputs
 
@@ -32,6 +33,7 @@ class FeatherFace(nn.Module):
         shuffle: mixes the channels of the context's windows.
         progressive_enhancement: innovation 3.
         head: P3, P4, P5 -> outputs of all priors.
+        details: a second way from the backbone's first layers to P3, or none.
         strides: pixels a cell of the three levels.
         min_sizes_px: sides of the priors of a cell, one tuple a level.
 
@@ -54,6 +56,7 @@ class FeatherFace(nn.Module):
         shuffle: nn.Module,
         progressive_enhancement: nn.Module,
         head: Head,
+        details: Details | None = None,
         strides: Sequence[int],
         min_sizes_px: Sequence[Sequence[int]],
     ) -> None:
@@ -71,6 +74,7 @@ class FeatherFace(nn.Module):
         self.shuffle = shuffle
         self.progressive_enhancement = progressive_enhancement
         self.head = head
+        self.details = details
         self._initialize()
 
     def _initialize(self) -> None:
@@ -82,6 +86,8 @@ class FeatherFace(nn.Module):
         for part in self.modules():
             if isinstance(part, DeformableConv2d | Head):  # these have a start of their own
                 part.initialize()
+        if self.details is not None:
+            self.details.forget()
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> HeadOutputs:
         """What every prior says of network input (BGR 0..255 minus the mean)."""
@@ -98,9 +104,21 @@ class FeatherFace(nn.Module):
             known: what the first stages of the backbone make of it, where that is known already: stages that
                 do not learn run once, for student and teacher.
         """
-        features = self.backbone(images, known=known)
+        details = self.details
+        if details is None or not details.adds_anything:
+            features, levels = self.maps(images, known=known)
+        else:
+            shallow = details.reads(self.backbone, images)
+            features, levels = self.maps(images, known=known, shallow=shallow)
+            levels = details(levels, shallow)
+        return self.head(levels), DetectorFeatures(backbone=features, neck=levels)
+
+    def maps(
+        self, images: Float[Tensor, "B 3 H W"], *, known: Sequence[Tensor] = (), shallow: Tensor | None = None
+    ) -> tuple[Levels, Levels]:
+        """C3 to C5, and P3 to P5 before the details; `shallow` is the map that these read, if known."""
+        features = self.backbone(images, known=known, shallow=shallow)
         levels = self.neck(self.backbone_attention(features))
         levels = self.neck_attention(self.feature_reuse(levels))
         levels = self.dynamic_weight_sharing(self.context(self.multiscale_intelligence(levels)))
-        levels = self.progressive_enhancement(self.shuffle(levels))
-        return self.head(levels), DetectorFeatures(backbone=features, neck=levels)
+        return features, self.progressive_enhancement(self.shuffle(levels))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featherface.models.attention import ChannelGate, Sharpen
+from featherface.models.details import Details
 from featherface.models.innovations import DynamicWeightSharing, FeatureReuse, LowPass
 from featherface.models.layers import Levels
 from featherface.shapes import Float
@@ -80,6 +81,25 @@ class LoweredLowPass(nn.Module):
         kernel = self.kernel.expand(x.shape[1], -1, -1, -1)
         smooth = F.conv2d(x, kernel, padding=self.kernel.shape[-1] // 2, groups=x.shape[1])
         return smooth + x * self.outside.spread(self.outside(ones))
+
+
+class LoweredDetails(nn.Module):
+    """`Details` that add something; an export need not look whether they do."""
+
+    adds_anything = True
+
+    def __init__(self, details: Details) -> None:
+        super().__init__()
+        self.details = details
+
+    def reads(self, backbone: nn.Module, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B S H/2 W/2"]:
+        """See `Details`, like the next."""
+        return self.details.reads(backbone, images)
+
+    def forward(self, levels: Levels, shallow: Float[Tensor, "B S H/2 W/2"]) -> Levels:
+        """See there."""
+        answer: Levels = self.details(levels, shallow)
+        return answer
 
 
 class LoweredFeatureReuse(nn.Module):

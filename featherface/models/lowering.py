@@ -22,6 +22,7 @@ from featherface.models.layers import LEAKY_SLOPE, PerLevel, SeparableConv, Shuf
 from featherface.models.lowered import (
     LoweredAttention,
     LoweredContext,
+    LoweredDetails,
     LoweredFeatureReuse,
     LoweredHead,
     LoweredLowPass,
@@ -39,8 +40,9 @@ Part = Any
 
 _LANES = 16
 """Channels that ONNX Runtime computes together with AVX-512."""
-# Sides of the input are multiples of 32 pixels, so those of P3, P4, P5 are multiples of these.
-_BLOCKS = (4, 2, 1)
+# Sides of the input are multiples of 32 pixels, so those of P3, P4, P5 are multiples of these. Blocks of four
+# on P3 would bring more numbers into the file than they save time: it must stay below 245,000.
+_BLOCKS = (2, 2, 1)
 
 
 def lower(module: ModuleT) -> ModuleT:
@@ -73,6 +75,8 @@ def _lower_parts(model: Part) -> None:
     if _all_are(model.context, SSHContext):
         model.context = PerLevel(_lower_context(block) for block in model.context)
     _scale_in_squeeze(model)
+    if model.details is not None:
+        model.details = LoweredDetails(model.details) if model.details.adds_anything else None
     _lower_head(model)
 
 
@@ -142,9 +146,8 @@ def _lower_filter(part: Part) -> nn.Module:
     if not _all_are(part, LowPass):
         kept: nn.Module = part
         return kept
-    # Blocks of four would bring more numbers into the file than they save time: it must stay below 245,000.
     return PerLevel(
-        LoweredLowPass(part[level % len(part)], block=min(block, 2)) for level, block in enumerate(_BLOCKS)
+        LoweredLowPass(part[level % len(part)], block=block) for level, block in enumerate(_BLOCKS)
     )
 
 
@@ -188,9 +191,11 @@ def _lower_head(model: Part) -> None:
     temperature = 1.0 if head.rescorer is None else float(head.rescorer.temperature)
     head.soften(temperature)
     convs = [_joined(*level) for level in zip(head.cls, head.box, head.landmark, strict=True)]
-    if head.rescorer is not None and head.rescorer.share:
-        # It is not linear, so innovation 3 stays in front of it.
+    has_second_opinion = head.rescorer is not None and bool(head.rescorer.share)
+    if has_second_opinion or model.details is not None:
+        # They are not linear, so innovation 3 stays in front of them.
         model.progressive_enhancement = _lower_filter(model.progressive_enhancement)
+    if has_second_opinion:
         model.head = LoweredRescoringHead(
             _lower_rescorer(head),
             convs,
@@ -200,7 +205,7 @@ def _lower_head(model: Part) -> None:
         )
         return
     filters: Sequence[nn.Module] = [nn.Identity() for _ in head.cls]
-    if _all_are(model.progressive_enhancement, LowPass):
+    if model.details is None and _all_are(model.progressive_enhancement, LowPass):
         filters = [*_lower_filter(model.progressive_enhancement).children()]
         model.progressive_enhancement = nn.Identity()
     model.head = LoweredHead(convs, filters, priors_per_cell=priors_per_cell)

@@ -10,7 +10,7 @@ import torch
 
 from featherface.config import DataConfig, DistillConfig, ModelConfig
 from featherface.data.widerface import open_widerface
-from featherface.distillation.student import StudentTraining
+from featherface.distillation.student import StudentTraining, settle_student
 from featherface.errors import ConfigError
 from featherface.files import sha256_of
 from featherface.inference.weights import load_model, load_model_with_info, save_weights
@@ -123,7 +123,7 @@ def write_student(
     """Write the outputs of this stage, wherever the student was trained.
 
     Args:
-        student: the trained network; its scores are softened in place.
+        student: the trained network; it is settled in place (`settle_student`).
         history: per epoch, as of `training.loop.fit`.
         num_copied: tensors that started as the teacher's, or the initial student's.
         model: its architecture.
@@ -131,7 +131,7 @@ def write_student(
         workspace: where.
     """
     student = student.cpu()
-    student.head.soften(distill.score_temperature)
+    settle_student(student, distill)
     save_weights(
         workspace.path(names.DISTILLED_WEIGHTS),
         student,

@@ -126,7 +126,7 @@ def describe_training(distill: DistillConfig, *, root: Path) -> str:
     if distill.initial_weights is not None:
         start = f"went on from {_describe_student(root / distill.initial_weights)}"
     return (
-        f"{how}, {start}, {distill.frozen_stages} of its stages frozen, {train.epochs} epochs of "
+        f"{how}, {start}, {_describe_frozen(distill)} frozen, {train.epochs} epochs of "
         f"{train.image_size_px} px crops, batch {train.batch_size}, {train.optimizer} {train.lr:g}, "
         f"seed {train.seed}"
         + ("" if distill.score_temperature == 1 else f", class logits over {distill.score_temperature:g}")
@@ -144,6 +144,13 @@ def describe_rescoring(rescore: RescoreConfig, metrics: Mapping[str, float]) -> 
         f"adamw {rescore.lr:g}, seed {rescore.seed}"
         + ("" if rescore.score_temperature == 1 else f", margins over {rescore.score_temperature:g}")
     )
+
+
+def _describe_frozen(distill: DistillConfig) -> str:
+    if distill.learn == "details":
+        share = "" if distill.details_share == 1 else f" (counting {distill.details_share:g})"
+        return f"all but its layers for tiny faces{share}"
+    return f"{distill.frozen_stages} of its stages"
 
 
 def _describe_student(path: Path) -> str:

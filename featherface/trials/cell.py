@@ -15,7 +15,7 @@ import torch
 
 from featherface.data.splits import split_dev
 from featherface.data.widerface import Sample, annotation_path, open_widerface
-from featherface.distillation.student import StudentTraining
+from featherface.distillation.student import StudentTraining, settle_student
 from featherface.evaluation.development import development_ground_truth
 from featherface.evaluation.run import detector_for, evaluate_detector, judging_by
 from featherface.files import sha256_of, write_atomically
@@ -122,7 +122,7 @@ def _train(
     )
     seconds = time.perf_counter() - started
     student = cast("FeatherFace", fitted.averaged)
-    student.head.soften(config.distill.score_temperature)
+    settle_student(student, config.distill)
     save_weights(
         folder / WEIGHTS,
         student,

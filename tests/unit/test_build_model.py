@@ -32,8 +32,8 @@ def test_every_subset_has_its_size_and_trains_down_to_one_pixel(
 ) -> None:
     torch.manual_seed(0)
     model = build_model(innovations=subset).train()
-    second_opinion = 2_566
-    expected = 235_171 + second_opinion + (40 if "dynamic_weight_sharing" in subset else 0)
+    second_opinion, details = 2_566, 19_128
+    expected = 217_955 + second_opinion + details + (40 if "dynamic_weight_sharing" in subset else 0)
     assert count_parameters(model) == expected
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     before = model.head.cls[0].weight.detach().clone()
@@ -41,7 +41,7 @@ def test_every_subset_has_its_size_and_trains_down_to_one_pixel(
     assert outputs.cls_logits.shape == (2, (16 + 4 + 1) * 2, 2)
     summed(outputs).backward()
     assert all(
-        name.startswith("head.rescorer.")  # learnt by a stage of its own
+        name.startswith(("head.rescorer.", "details."))  # learnt when all else has been
         if parameter.grad is None
         else bool(torch.isfinite(parameter.grad).all())
         for name, parameter in model.named_parameters()

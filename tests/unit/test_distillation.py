@@ -319,7 +319,7 @@ def test_stages_that_do_not_learn_serve_teacher_and_student(num_frozen: int) -> 
     outputs, _ = student.forward_features(images, known=known)
     sum(output.square().mean() for output in outputs).backward()
     for name, parameter in student.named_parameters():
-        assert (parameter.grad is None) == name.startswith((*names, "head.rescorer.")), name
+        assert (parameter.grad is None) == name.startswith((*names, "head.rescorer.", "details.")), name
     assert student.backbone.stage1[0].bn.num_batches_tracked == 0
 
 

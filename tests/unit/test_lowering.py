@@ -19,6 +19,7 @@ from featherface.models.innovations import MultiscaleIntelligence, ProgressiveEn
 from featherface.models.lowered import (
     BlockConv,
     LoweredContext,
+    LoweredDetails,
     LoweredHead,
     LoweredLowPass,
     LoweredRescoringHead,
@@ -57,6 +58,8 @@ def trained_looking(architecture: str, innovations: tuple[str, ...] | None = Non
                 nn.init.normal_(parameter, std=0.2)
             nn.init.constant_(part.share, 0.3)
             nn.init.constant_(part.temperature, 1.7)
+    if model.details is not None:
+        nn.init.normal_(model.details.to_p3.weight, std=0.2)
     return model.eval()
 
 
@@ -102,6 +105,16 @@ def test_without_a_second_opinion_nothing_is_computed_for_it(subset: tuple[str, 
     assert (kinds.count(LoweredHead), kinds.count(LoweredRescoringHead)) == (1, 0)
 
 
+@pytest.mark.parametrize("subset", [INNOVATIONS, ("progressive_enhancement",), ()], ids=len)
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_details_that_add_nothing_are_not_computed(subset: tuple[str, ...], share: float) -> None:
+    model = trained_looking("v2-ultra", subset)
+    model.head.rescorer.share.fill_(share)
+    model.details.forget()
+    assert_answers_alike(model, SHAPES)
+    assert lower(model).details is None
+
+
 def test_all_parts_of_the_student_are_rewritten() -> None:
     lowered = lower(trained_looking("v2-ultra"))
     kinds = [type(part) for part in lowered.modules()]
@@ -109,6 +122,7 @@ def test_all_parts_of_the_student_are_rewritten() -> None:
     assert kinds.count(LoweredContext) == 3
     assert kinds.count(LoweredLowPass) == 6
     assert (kinds.count(LoweredHead), kinds.count(LoweredRescoringHead)) == (0, 1)
+    assert kinds.count(LoweredDetails) == 1
     assert nn.BatchNorm2d not in kinds
     assert lowered.backbone.stage1[0].conv.out_channels == 16
     # Two maps of each pass are read with two shares, and those that leave the last pass are not scaled.
@@ -124,10 +138,16 @@ def test_a_map_that_does_not_count_keeps_its_fusion() -> None:
 
 
 def test_int8_finds_the_parts_that_stay_float_by_their_names() -> None:
-    lowered = lower(build_model("v2-ultra"))
+    lowered = lower(trained_looking("v2-ultra"))
     names = [name for name, part in lowered.named_modules() if isinstance(part, nn.Conv2d)]
     in_float = [name for name in names if f"detector.{name}.weight".startswith(FLOAT_PARTS)]
-    assert {"head.joined.0", "head.joined.1", "head.joined.2", "backbone.stage1.0.conv"} <= {*in_float}
+    assert {
+        "head.joined.0",
+        "head.joined.1",
+        "head.joined.2",
+        "backbone.stage1.0.conv",
+        "details.details.to_p3",
+    } <= {*in_float}
     assert {name.partition(".")[0] for name in names if name not in in_float} == {
         "backbone",
         "context",
