@@ -78,11 +78,11 @@ class Details(nn.Module):
         theirs = _stage1(backbone)[NUM_SHALLOW:].state_dict()
         self.layers.load_state_dict(dict(zip(self.layers.state_dict(), theirs.values(), strict=True)))
 
-    def reads(self, backbone: nn.Module, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B S H/2 W/2"]:
+    def reads(self, backbone: nn.Module, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B S h w"]:
         """The map at stride 2 of network input."""
         return cast("Tensor", _stage1(backbone)[:NUM_SHALLOW](images))
 
-    def forward(self, levels: Levels, shallow: Float[Tensor, "B S H/2 W/2"]) -> Levels:
+    def forward(self, levels: Levels, shallow: Float[Tensor, "B S h w"]) -> Levels:
         """The three levels, P3 of them with its details, of these and the map at stride 2."""
         p3, p4, p5 = levels
         details = self.last(self.layers(shallow))

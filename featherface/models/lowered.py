@@ -92,11 +92,11 @@ class LoweredDetails(nn.Module):
         super().__init__()
         self.details = details
 
-    def reads(self, backbone: nn.Module, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B S H/2 W/2"]:
+    def reads(self, backbone: nn.Module, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B S h w"]:
         """See `Details`, like the next."""
         return self.details.reads(backbone, images)
 
-    def forward(self, levels: Levels, shallow: Float[Tensor, "B S H/2 W/2"]) -> Levels:
+    def forward(self, levels: Levels, shallow: Float[Tensor, "B S h w"]) -> Levels:
         """See there."""
         answer: Levels = self.details(levels, shallow)
         return answer
