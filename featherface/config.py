@@ -195,6 +195,8 @@ class DistillConfig(Section):
     """`details`: the initial student's layers for tiny faces (`models.details`); `base`: everything else."""
     details_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """What they have learnt to add counts by this factor."""
+    details_offset: float = 0.0
+    """Added to the margins of P3 afterwards, whose priors picked their hard negatives among themselves."""
     task_weight: NonNegative = 1.0
     logit_weight: NonNegative = 1.0
     box_weight: NonNegative = 0.5

@@ -134,6 +134,7 @@ def settle_student(student: FeatherFace, distill: DistillConfig) -> None:
     student.head.soften(distill.score_temperature)
     if distill.learn == "details" and student.details is not None:
         student.details.weigh(distill.details_share)
+        student.head.shift(0, distill.details_offset)
 
 
 def _start(

@@ -68,6 +68,12 @@ class Head(nn.Module):
         for parameter in (*self.cls.parameters(), *second):
             parameter.div_(temperature)
 
+    @torch.no_grad()
+    def shift(self, level: int, offset: float) -> None:
+        """Add to the margins of a level, face over background, in the weights of the first opinion."""
+        bias = cast("Tensor", self.cls[level].bias)
+        bias.view(-1, 2).add_(bias.new_tensor((-offset / 2, offset / 2)))
+
     def forget_second_opinion(self) -> None:
         """Let the first one count alone, as before the second was learnt; nothing where there is none."""
         if self.rescorer is not None:

@@ -1,5 +1,6 @@
 """What a network sees of tiny faces: where it starts, what it adds, and that nothing else changes."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,17 @@ def test_faces_that_other_levels_find_teach_them_nothing() -> None:
     losses = training.losses(a_face(512, boxes=boxes), 0.0)
     assert losses["box"] == 0
     assert losses["cls"] > 0
+
+
+def test_margins_of_the_first_level_are_moved() -> None:
+    before = with_learnt_details().eval()
+    moved = copy.deepcopy(before)
+    settle_student(moved, DistillConfig(learn="details", details_offset=-0.85))
+    of_p3 = 2 * (64 // 8) ** 2
+    images = noise(1, 3, 64, 64)
+    gained = (moved(images).cls_logits - before(images).cls_logits).diff(dim=2)
+    torch.testing.assert_close(gained[:, :of_p3], torch.full_like(gained[:, :of_p3], -0.85))
+    assert not gained[:, of_p3:].any()
 
 
 def test_scores_are_softened_once_and_what_is_added_is_weighed() -> None:
