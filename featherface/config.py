@@ -195,7 +195,7 @@ class DistillConfig(Section):
     """`details`: the initial student's layers for tiny faces (`models.details`); `base`: everything else."""
     details_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """What they have learnt to add counts by this factor."""
-    details_offset: float = 0.0
+    details_offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     """Added to the margins of P3 afterwards, whose priors picked their hard negatives among themselves."""
     task_weight: NonNegative = 1.0
     logit_weight: NonNegative = 1.0

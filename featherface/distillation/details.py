@@ -26,7 +26,8 @@ class DetailsTraining:
         student: trained; its details start as the backbone's own layers unless they have learnt before. Their
             parameters ask for gradients from here on, those of all else for none.
         distill: says how far the student's scores were softened once all else had learnt. They are sharpened
-            by as much, and softened again when the details have learnt.
+            by as much, and softened again when the details have learnt; of details that have learnt before,
+            share and offset are undone as well.
 
     Raises:
         ConfigError: the network has no details, or is not trained; or a teacher is to take part.
@@ -45,6 +46,9 @@ class DetailsTraining:
             )
         if not details.has_learnt:
             details.start_as(student.backbone)
+        if details.adds_anything:  # they were weighed and their level's scores lowered, too
+            details.weigh(1 / distill.details_share)
+            student.head.shift(0, -distill.details_offset)
         student.head.soften(1 / distill.score_temperature)
         student.requires_grad_(requires_grad=False)
         details.requires_grad_(requires_grad=True)
@@ -63,6 +67,7 @@ class DetailsTraining:
         """Those of the level that the details change: the other priors have nothing to learn."""
         height, width = (side // self._base.strides[0] for side in images.shape[2:])
         first_of_others = height * width * len(self._base.min_sizes_px[0])
-        labels = matches.labels.clone()
+        labels, matched_gt_idx = matches.labels.clone(), matches.matched_gt_idx.clone()
         labels[:, first_of_others:] = IGNORED
-        return replace(matches, labels=labels)
+        matched_gt_idx[:, first_of_others:] = -1
+        return replace(matches, labels=labels, matched_gt_idx=matched_gt_idx)

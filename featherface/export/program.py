@@ -15,6 +15,7 @@ from featherface.export.tracing import EXAMPLE_SHAPE, Images, free_sides, innerm
 from featherface.inference.backends import NetworkOutputs, read_model_file
 from featherface.inference.model_info import INPUT_NAME, ModelInfo
 from featherface.models.folding import fold_batch_norms
+from featherface.models.lowered import decide_details
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -39,9 +40,11 @@ def export_program(model: nn.Module, *, info: ModelInfo) -> bytes:
         ModelError: the network cannot be traced.
     """
     with quietly(), torch.no_grad():
+        folded = fold_batch_norms(model).cpu()
+        decide_details(folded)
         try:
             program = torch.export.export(
-                Images(fold_batch_norms(model).cpu()),
+                Images(folded),
                 (torch.zeros(EXAMPLE_SHAPE),),
                 dynamic_shapes={INPUT_NAME: free_sides()},
             )

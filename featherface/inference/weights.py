@@ -167,6 +167,12 @@ def _build_public_v1(tensors: Mapping[str, Tensor], name: str) -> FeatherFace:
     return model.eval()
 
 
+_BEFORE_DETAILS = (
+    ". If it was written before v2-ultra had layers for tiny faces, use the ONNX file that was made of it, "
+    "or train again"
+)
+
+
 def _load_strictly(model: nn.Module, state: Mapping[str, Tensor], problem: str) -> None:
     """Load all of `state`, or refuse with the first differences."""
     needed = model.state_dict()
@@ -180,5 +186,6 @@ def _load_strictly(model: nn.Module, state: Mapping[str, Tensor], problem: str) 
     if differences:
         named = "; ".join(differences[:_NAMED_IN_MESSAGES])
         more = len(differences) - _NAMED_IN_MESSAGES
-        raise ModelError(f"{problem}: {named}{f'; and {more} more differences' if more > 0 else ''}")
+        hint = _BEFORE_DETAILS if "details.to_p3.weight" in needed.keys() - state.keys() else ""
+        raise ModelError(f"{problem}: {named}{f'; and {more} more differences' if more > 0 else ''}{hint}")
     model.load_state_dict(dict(state), strict=True)

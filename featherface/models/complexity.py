@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from featherface.models.detector import FeatherFace
+from featherface.models.lowered import decide_details
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -23,8 +23,7 @@ def count_multiply_adds(module: nn.Module, input_hw: tuple[int, int]) -> int:
     that add nothing yet. Nothing is computed: only shapes pass through.
     """
     twin = copy.deepcopy(module)
-    if isinstance(twin, FeatherFace) and twin.details is not None and not twin.details.adds_anything:
-        twin.details = None
+    decide_details(twin)
     twin = twin.to("meta").eval()
     images = torch.zeros(1, 3, *input_hw, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -54,8 +54,8 @@ class Details(nn.Module):
 
     @property
     def adds_anything(self) -> bool:
-        """Whether P3 is another one with the details; taken for granted where there are shapes alone."""
-        return self.to_p3.weight.is_meta or bool(self.to_p3.weight.any())
+        """Whether P3 is another one with the details."""
+        return bool(self.to_p3.weight.any())
 
     @property
     def has_learnt(self) -> bool:

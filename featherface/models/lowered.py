@@ -8,6 +8,7 @@ AVX-512), runs convolutions near the peak of a core and everything between them 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,8 +84,19 @@ class LoweredLowPass(nn.Module):
         return smooth + x * self.outside.spread(self.outside(ones))
 
 
+def decide_details(model: Any) -> None:
+    """Of a copy that is traced or counted: no details that add nothing, and no look whether those there do.
+
+    Args:
+        model: changed in place; any module, of which only a `FeatherFace` has details.
+    """
+    details = getattr(model, "details", None)
+    if isinstance(details, Details):
+        model.details = LoweredDetails(details) if details.adds_anything else None
+
+
 class LoweredDetails(nn.Module):
-    """`Details` that add something; an export need not look whether they do."""
+    """`Details` that add something; nobody need look whether they do."""
 
     adds_anything = True
 

@@ -22,13 +22,13 @@ from featherface.models.layers import LEAKY_SLOPE, PerLevel, SeparableConv, Shuf
 from featherface.models.lowered import (
     LoweredAttention,
     LoweredContext,
-    LoweredDetails,
     LoweredFeatureReuse,
     LoweredHead,
     LoweredLowPass,
     LoweredRescorer,
     LoweredRescoringHead,
     ScaledSqueeze,
+    decide_details,
 )
 from featherface.models.lowered_neck import lower_neck
 from featherface.models.neck import BiFPN
@@ -41,7 +41,7 @@ Part = Any
 _LANES = 16
 """Channels that ONNX Runtime computes together with AVX-512."""
 # Sides of the input are multiples of 32 pixels, so those of P3, P4, P5 are multiples of these. Blocks of four
-# on P3 would bring more numbers into the file than they save time: it must stay below 245,000.
+# on P3 would bring too many numbers into the file: it must stay below 245,000.
 _BLOCKS = (2, 2, 1)
 
 
@@ -75,8 +75,7 @@ def _lower_parts(model: Part) -> None:
     if _all_are(model.context, SSHContext):
         model.context = PerLevel(_lower_context(block) for block in model.context)
     _scale_in_squeeze(model)
-    if model.details is not None:
-        model.details = LoweredDetails(model.details) if model.details.adds_anything else None
+    decide_details(model)
     _lower_head(model)
 
 

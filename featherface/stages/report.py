@@ -149,7 +149,8 @@ def describe_rescoring(rescore: RescoreConfig, metrics: Mapping[str, float]) -> 
 def _describe_frozen(distill: DistillConfig) -> str:
     if distill.learn == "details":
         share = "" if distill.details_share == 1 else f" (counting {distill.details_share:g})"
-        return f"all but its layers for tiny faces{share}"
+        offset = "" if not distill.details_offset else f" (scores moved by {distill.details_offset:g})"
+        return f"all but its layers for tiny faces{share}{offset}"
     return f"{distill.frozen_stages} of its stages"
 
 

@@ -1,15 +1,21 @@
 """What a network sees of tiny faces: where it starts, what it adds, and that nothing else changes."""
 
 import copy
+import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from featherface.config import Config, DistillConfig, ModelConfig
 from featherface.data.synthetic import synthesize_dataset
 from featherface.distillation.student import StudentTraining, settle_student
-from featherface.errors import ConfigError
+from featherface.errors import ConfigError, ModelError
+from featherface.export.program import export_program
+from featherface.inference.backends import info_of_module
 from featherface.inference.weights import load_model, save_weights
 from featherface.models.build import build_model
 from featherface.models.complexity import count_multiply_adds
@@ -94,6 +100,16 @@ def test_only_what_adds_something_is_counted() -> None:
     assert count_multiply_adds(learnt, (64, 64)) > 1.2 * count_multiply_adds(unlearnt, (64, 64))
 
 
+@pytest.mark.parametrize("make", [trained_looking, with_learnt_details])
+def test_a_torch_program_is_made_whether_they_add_something_or_not(make: Callable[[], FeatherFace]) -> None:
+    model = make().eval()
+    content = export_program(model, info=info_of_module(model))
+    program = torch.export.load(io.BytesIO(content)).module()
+    images = noise(1, 3, 64, 96)
+    for got, want in zip(program(images), model(images), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3 * float(want.detach().std()))
+
+
 def test_known_stages_change_nothing() -> None:
     model = with_learnt_details().eval()
     images = noise(1, 3, 64, 64)
@@ -171,16 +187,18 @@ def test_margins_of_the_first_level_are_moved() -> None:
     assert not gained[:, of_p3:].any()
 
 
-def test_scores_are_softened_once_and_what_is_added_is_weighed() -> None:
-    initial = with_learnt_details()
-    training = learning_details(initial, score_temperature=1.25)
-    distill = DistillConfig(learn="details", score_temperature=1.25, details_share=0.5)
-    settle_student(training.student, distill)
-    for name, tensor in initial.head.cls.state_dict().items():
-        torch.testing.assert_close(training.student.head.cls.state_dict()[name], tensor)
-    torch.testing.assert_close(
-        details_of(training.student).to_p3.weight, details_of(initial).to_p3.weight / 2
-    )
+@pytest.mark.parametrize("has_learnt", [False, True])
+def test_what_was_settled_is_undone_before_more_is_learnt(*, has_learnt: bool) -> None:
+    initial = with_learnt_details() if has_learnt else trained_looking()
+    changes = {"score_temperature": 1.25, "details_share": 0.5, "details_offset": -0.85}
+    training = learning_details(initial, **changes)
+    settle_student(training.student, DistillConfig.model_validate({"learn": "details", **changes}))
+    expected = copy.deepcopy(initial)
+    if not has_learnt:  # its scores had been softened, and no more
+        expected.head.shift(0, -0.85)
+    for name, tensor in expected.state_dict().items():
+        if not name.startswith("details.layers."):
+            torch.testing.assert_close(training.student.state_dict()[name], tensor, msg=name)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +213,19 @@ def test_what_details_cannot_learn_from_is_refused(changes: dict[str, object], m
     initial = trained_looking() if "enabled" in changes else None
     with pytest.raises(ConfigError, match=message):
         learning_details(initial, **changes)
+
+
+def test_weights_from_before_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "old.safetensors"
+    save_weights(
+        path, build_model("v2-ultra"), architecture="v2-ultra", innovations=ModelConfig().innovations
+    )
+    with safe_open(path, framework="pt") as opened:
+        metadata = opened.metadata()
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # no mapping
+    save_file({k: v for k, v in tensors.items() if not k.startswith("details.")}, path, metadata=metadata)
+    with pytest.raises(ModelError, match=r"before v2-ultra had layers for tiny faces, use the ONNX file"):
+        load_model(path)
 
 
 def test_the_stage_writes_a_student_that_sees_with_them(tmp_path: Path) -> None:
