@@ -58,7 +58,7 @@ class DetailsTraining:
     def answer(self, images: Tensor, known: Sequence[Tensor]) -> HeadOutputs:
         """What the student says of network input; `known` as of `FeatherFace.forward_features`."""
         with torch.no_grad():
-            shallow = self._details.reads(self._base.backbone, images)
+            shallow = self._base.shallow(images)
             _, levels = self._base.maps(images, known=known, shallow=shallow)
         answer: HeadOutputs = self._head(self._details(levels, shallow))
         return answer

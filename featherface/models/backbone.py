@@ -1,6 +1,7 @@
 """MobileNetV1 x0.25: images -> C3, C4, C5 at strides 8, 16, 32."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -47,6 +48,10 @@ class Backbone(nn.Module):
             SeparableConv(128, first, stride=2),
             *(SeparableConv(before, after) for before, after in zip(inputs, others, strict=False)),
         )
+
+    def shallow(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B S h w"]:
+        """The map at stride 2 of network input."""
+        return cast("Tensor", self.stage1[:NUM_SHALLOW](images))
 
     def forward(
         self,

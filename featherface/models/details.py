@@ -75,12 +75,8 @@ class Details(nn.Module):
 
     def start_as(self, backbone: nn.Module) -> None:
         """Take the weights of the backbone's layers that read the same map."""
-        theirs = _stage1(backbone)[NUM_SHALLOW:].state_dict()
+        theirs = cast("nn.Sequential", backbone.stage1)[NUM_SHALLOW:].state_dict()
         self.layers.load_state_dict(dict(zip(self.layers.state_dict(), theirs.values(), strict=True)))
-
-    def reads(self, backbone: nn.Module, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B S h w"]:
-        """The map at stride 2 of network input."""
-        return cast("Tensor", _stage1(backbone)[:NUM_SHALLOW](images))
 
     def forward(self, levels: Levels, shallow: Float[Tensor, "B S h w"]) -> Levels:
         """The three levels, P3 of them with its details, of these and the map at stride 2."""
@@ -88,7 +84,3 @@ class Details(nn.Module):
         details = self.last(self.layers(shallow))
         hidden = self.activation(self.from_details(details) + self.from_p3(p3))
         return p3 + self.to_p3(hidden), p4, p5
-
-
-def _stage1(backbone: nn.Module) -> nn.Sequential:
-    return cast("nn.Sequential", backbone.get_submodule("stage1"))

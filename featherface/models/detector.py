@@ -4,9 +4,11 @@ Nothing here loads weights, picks a device, decodes boxes or suppresses duplicat
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
+from featherface.models.backbone import Backbone
 from featherface.models.deformable import DeformableConv2d
 from featherface.models.details import Details
 from featherface.models.head import Head
@@ -108,10 +110,14 @@ class FeatherFace(nn.Module):
         if details is None or not details.adds_anything:
             features, levels = self.maps(images, known=known)
         else:
-            shallow = details.reads(self.backbone, images)
+            shallow = self.shallow(images)
             features, levels = self.maps(images, known=known, shallow=shallow)
             levels = details(levels, shallow)
         return self.head(levels), DetectorFeatures(backbone=features, neck=levels)
+
+    def shallow(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B S h w"]:
+        """The map at stride 2 that the details read."""
+        return cast("Backbone", self.backbone).shallow(images)
 
     def maps(
         self, images: Float[Tensor, "B 3 H W"], *, known: Sequence[Tensor] = (), shallow: Tensor | None = None

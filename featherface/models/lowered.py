@@ -104,12 +104,8 @@ class LoweredDetails(nn.Module):
         super().__init__()
         self.details = details
 
-    def reads(self, backbone: nn.Module, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B S h w"]:
-        """See `Details`, like the next."""
-        return self.details.reads(backbone, images)
-
     def forward(self, levels: Levels, shallow: Float[Tensor, "B S h w"]) -> Levels:
-        """See there."""
+        """See `Details`."""
         answer: Levels = self.details(levels, shallow)
         return answer
 
