@@ -34,7 +34,10 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise DataError(f"{path}: cannot be read ({reason}); {advice}") from error
     if content.get("schema") != layout.SCHEMA:
-        raise DataError(f"{path}: has schema {content.get('schema')}, this code reads {layout.SCHEMA}")
+        raise DataError(
+            f"{path}: has schema {content.get('schema')}, this code reads {layout.SCHEMA}; use the version "
+            "of FeatherFace that wrote it"
+        )
     return content
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from featherface.distillation.adapters import FeatureAdapters
-from featherface.distillation.details import DetailsTraining
+from featherface.distillation.details import DetailsTraining, check_details_can_learn
 from featherface.distillation.losses import distillation_loss, feature_loss, temperature_at
 from featherface.distillation.pruning import channel_importance, prune_teacher
+from featherface.distillation.settling import unsettle_student
 from featherface.distillation.teacher import FrozenStages, FrozenTeacher, copy_matching_weights
 from featherface.errors import ConfigError
 from featherface.losses.matching import BACKGROUND
@@ -47,7 +48,7 @@ class StudentTraining:
 
     Raises:
         ConfigError: the first stage is to stay as the teacher has it, but is another one; the initial student
-            is another network, or is to stay as it is.
+            is another network, or is to stay as it is; details are to learn where they cannot.
     """
 
     def __init__(
@@ -67,11 +68,15 @@ class StudentTraining:
             )
         device = device or torch.device("cpu")
         self.student = build_model(model.architecture, innovations=model.innovations)
+        if distill.learn != "base":
+            check_details_can_learn(self.student, distill)
         self.adapters = _adapters(self.student, teacher, distill) if distill.enabled else None
         self.num_copied = _start(self.student, teacher, initial, distill, batches)
         self.student.head.forget_second_opinion()
-        if self.student.details is not None and distill.learn != "details":
-            self.student.details.forget()
+        if distill.learn == "base":
+            _forget_details(self.student)
+        elif distill.learn == "everything":
+            _let_everything_learn(self.student, distill)
         self.student.to(device)
         if self.adapters is not None:
             self.adapters.to(device)
@@ -87,13 +92,13 @@ class StudentTraining:
             batch: views and their faces.
             progress: how much of the training is done, in [0, 1).
         """
-        known = self._frozen(batch.images)
+        shallow, known = self._frozen(batch.images)
         matches = task_matches(self.student, batch, self._distill.train.loss)
         if self._details is not None:
-            outputs = self._details.answer(batch.images, known)
+            outputs = self._details.answer(batch.images, known, shallow)
             matches = self._details.matches(matches, batch.images)
             return task_losses(self.student, outputs, batch, self._distill.train.loss, matches=matches)
-        outputs, features = self.student.forward_features(batch.images, known=known)
+        outputs, features = self.student.forward_features(batch.images, known=known, shallow=shallow)
         task = task_losses(self.student, outputs, batch, self._distill.train.loss, matches=matches)
         if self._teacher is None or self.adapters is None:
             return task
@@ -129,14 +134,6 @@ class StudentTraining:
         }
 
 
-def settle_student(student: FeatherFace, distill: DistillConfig) -> None:
-    """Weigh what the details of a trained student add, and soften its scores; in place, in the weights."""
-    student.head.soften(distill.score_temperature)
-    if distill.learn == "details" and student.details is not None:
-        student.details.weigh(distill.details_share)
-        student.head.shift(0, distill.details_offset)
-
-
 def _start(
     student: FeatherFace,
     teacher: FeatherFace,
@@ -163,13 +160,28 @@ def _start(
     return len(own)
 
 
+def _forget_details(student: FeatherFace) -> None:
+    if student.details is not None:
+        student.details.forget()
+
+
+def _let_everything_learn(student: FeatherFace, distill: DistillConfig) -> None:
+    if student.details is None or not student.details.adds_anything:
+        raise ConfigError(
+            "distill.learn: everything goes on with a student whose layers for tiny faces have learnt, and "
+            "those of this one add nothing: let them learn first (profile widerface-details)"
+        )
+    unsettle_student(student, distill)
+    student.details.requires_grad_(requires_grad=True)
+
+
 def _task_loss(settings: TaskSettings, detector: FeatherFace, batch: Batch) -> Tensor:
     losses = task_losses(detector, detector(batch.images), batch, settings)
     return torch.stack(list(losses.values())).sum()
 
 
 def _freeze(student: FeatherFace, teacher: FeatherFace, names: Sequence[str]) -> FrozenStages:
-    stages = [student.get_submodule(name) for name in names]
+    stages = [cast("nn.Sequential", student.get_submodule(name)) for name in names]
     for stage, name in zip(stages, names, strict=True):
         theirs = teacher.get_submodule(name).state_dict()
         for key, value in stage.state_dict().items():

@@ -10,7 +10,8 @@ import torch
 
 from featherface.config import DataConfig, DistillConfig, ModelConfig
 from featherface.data.widerface import open_widerface
-from featherface.distillation.student import StudentTraining, settle_student
+from featherface.distillation.settling import settle_student
+from featherface.distillation.student import StudentTraining
 from featherface.errors import ConfigError
 from featherface.files import sha256_of
 from featherface.inference.weights import load_model, load_model_with_info, save_weights

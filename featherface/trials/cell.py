@@ -15,7 +15,8 @@ import torch
 
 from featherface.data.splits import split_dev
 from featherface.data.widerface import Sample, annotation_path, open_widerface
-from featherface.distillation.student import StudentTraining, settle_student
+from featherface.distillation.settling import settle_student
+from featherface.distillation.student import StudentTraining
 from featherface.evaluation.development import development_ground_truth
 from featherface.evaluation.run import detector_for, evaluate_detector, judging_by
 from featherface.files import sha256_of, write_atomically

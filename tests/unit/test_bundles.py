@@ -184,6 +184,41 @@ def test_a_bare_machine_ends_with_the_weights_of_the_stage(workspace: Workspace,
     assert notebook.tags["featherface.trained_with"] == f"torch {torch.__version__}"
 
 
+def test_details_learn_elsewhere_as_in_the_stage(workspace: Workspace, tmp_path: Path) -> None:
+    initial = tmp_path / "student.safetensors"
+    innovations = CONFIG.model.innovations
+    save_weights(initial, build_model("v2-ultra"), architecture="v2-ultra", innovations=innovations)
+    changes = {"enabled": False, "learn": "details", "initial_weights": str(initial), "details_offset": -0.5}
+    config = Config.model_validate({"distill": {"train": TRAIN | {"epochs": 1}, **changes}})
+    pack(
+        config,
+        data=workspace.root / "data",
+        teacher=workspace.root / names.TEACHER_WEIGHTS,
+        initial=initial,
+        data_version="unknown",
+        target=tmp_path / "bundle",
+    )
+    train_bundle(tmp_path / "bundle", tmp_path / "out")
+    weights = []
+    for write in (
+        lambda: collect(tmp_path / "out", config, workspace),
+        lambda: distill.run(config.data, config.model, config.distill, workspace=workspace),
+    ):
+        write()
+        weights.append((workspace.root / names.DISTILLED_WEIGHTS).read_bytes())
+        (workspace.root / names.DISTILLED_WEIGHTS).unlink()
+    assert weights[0] == weights[1]
+
+
+def test_a_bundle_of_before_a_setting_is_refused_with_its_name(bundle: Path, tmp_path: Path) -> None:
+    old = Path(shutil.copytree(bundle, tmp_path / "old"))
+    content = json.loads((old / layout.BUNDLE).read_text())
+    del content["settings"]["distill"]["learn"]
+    (old / layout.BUNDLE).write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"nothing of the setting 'learn', .* pack the bundle again"):
+        train_bundle(old, tmp_path / "out")
+
+
 def test_a_finished_result_is_not_made_again(bundle: Path, result: Path) -> None:
     before = (result / layout.STUDENT).stat().st_mtime_ns
     train_bundle(bundle, result)

@@ -10,13 +10,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from featherface.config import Config, DistillConfig, ModelConfig
+from featherface.config import Config, DistillConfig, LossConfig, ModelConfig
 from featherface.data.synthetic import synthesize_dataset
-from featherface.distillation.student import StudentTraining, settle_student
+from featherface.distillation.settling import settle_student
+from featherface.distillation.student import StudentTraining
 from featherface.errors import ConfigError, ModelError
 from featherface.export.program import export_program
 from featherface.inference.backends import info_of_module
 from featherface.inference.weights import load_model, save_weights
+from featherface.losses.task import task_losses
 from featherface.models.build import build_model
 from featherface.models.complexity import count_multiply_adds
 from featherface.models.details import Details
@@ -52,11 +54,12 @@ def a_face(size_px: int = 64, *, boxes: torch.Tensor | None = None) -> Batch:
     return Batch(noise(1, 3, size_px, size_px), targets, ("one",))
 
 
-def learning_details(initial: FeatherFace | None, **changes: object) -> StudentTraining:
+def learning_details(
+    initial: FeatherFace | None, *, teacher: FeatherFace | None = None, **changes: object
+) -> StudentTraining:
     settings = {"enabled": False, "learn": "details", "initial_weights": "student.safetensors", **changes}
-    return StudentTraining(
-        ModelConfig(), DistillConfig.model_validate(settings), build_model("v1"), initial=initial
-    )
+    distill = DistillConfig.model_validate(settings)
+    return StudentTraining(ModelConfig(), distill, teacher or build_model("v1"), initial=initial)
 
 
 def details_of(model: FeatherFace) -> Details:
@@ -187,6 +190,40 @@ def test_margins_of_the_first_level_are_moved() -> None:
     assert not gained[:, of_p3:].any()
 
 
+def test_everything_learns_together_but_the_frozen_stages() -> None:
+    changes = {"learn": "everything", "enabled": True, "frozen_stages": 2, "start": "copied"}
+    teacher, initial = build_model("v1"), with_learnt_details()
+    for name in ("backbone.stage1", "backbone.stage2"):
+        initial.get_submodule(name).load_state_dict(teacher.get_submodule(name).state_dict())
+    training = learning_details(initial, teacher=teacher, **changes)
+    before = {name: value.clone() for name, value in training.student.named_parameters()}
+    training.student.train()
+    learning = [parameter for parameter in training.student.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(learning, lr=0.1)
+    torch.stack([*training.losses(a_face(), 0.0).values()]).sum().backward()
+    optimizer.step()
+    after = dict(training.student.named_parameters())
+    changed = {name for name, value in before.items() if not torch.equal(after[name], value)}
+    stays = ("backbone.stage1", "backbone.stage2", "head.rescorer")
+    assert not {name for name in changed if name.startswith(stays)}
+    assert {"backbone.stage3.0.depthwise.conv.weight", "details.layers.0.depthwise.conv.weight"} <= changed
+    assert {"neck", "context", "details", "head"} <= {name.partition(".")[0] for name in changed}
+
+
+def test_everything_learns_from_what_the_student_answers() -> None:
+    initial = with_learnt_details()
+    losses = learning_details(initial, learn="everything").losses(a_face(), 0.0)
+    expected = task_losses(initial, initial(a_face().images), a_face(), LossConfig())
+    assert expected.keys() == losses.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], value)
+
+
+def test_nothing_to_go_on_with_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"let them learn first \(profile widerface-details\)"):
+        learning_details(trained_looking(), learn="everything")
+
+
 @pytest.mark.parametrize("has_learnt", [False, True])
 def test_what_was_settled_is_undone_before_more_is_learnt(*, has_learnt: bool) -> None:
     initial = with_learnt_details() if has_learnt else trained_looking()
@@ -212,7 +249,17 @@ def test_what_was_settled_is_undone_before_more_is_learnt(*, has_learnt: bool) -
 def test_what_details_cannot_learn_from_is_refused(changes: dict[str, object], message: str) -> None:
     initial = trained_looking() if "enabled" in changes else None
     with pytest.raises(ConfigError, match=message):
-        learning_details(initial, **changes)
+        learning_details(initial, start="pruned", **changes)  # without the batches which that start looks at
+
+
+def test_a_network_without_such_layers_is_refused() -> None:
+    settings = {"enabled": False, "learn": "details", "initial_weights": "student.safetensors"}
+    with pytest.raises(ConfigError, match="details is for a trained student of the architecture v2-ultra"):
+        StudentTraining(
+            ModelConfig(architecture="v2-ultra-reference"),
+            DistillConfig.model_validate(settings),
+            build_model("v1"),
+        )
 
 
 def test_weights_from_before_are_refused_with_what_to_do(tmp_path: Path) -> None:
