@@ -113,24 +113,16 @@ class StudentTraining:
             is_annotated=matches.labels != BACKGROUND,
             confidence_threshold=distill.confidence_threshold,
         )
-        adapted: tuple[Tensor, ...] = self.adapters(_imitating(features, distill))
-        imitated = _imitating(taught_features, distill)
-        num_backbone = len(features.backbone) - distill.frozen_stages
+        imitated = _imitated(taught_features, distill)
         return {
             **{name: distill.task_weight * value for name, value in task.items()},
             "distill_logit": distill.logit_weight * against_teacher.logit,
             "distill_box": distill.box_weight * against_teacher.box,
             "distill_landmark": distill.landmark_weight * against_teacher.landmark,
-            "distill_feature": distill.feature_weight
-            * feature_loss(adapted[:num_backbone], imitated[:num_backbone]),
-            **(
-                {
-                    "distill_neck_feature": distill.neck_feature_weight
-                    * feature_loss(adapted[num_backbone:], imitated[num_backbone:])
-                }
-                if distill.neck_feature_weight
-                else {}
-            ),
+            **{
+                name: weight * feature_loss(self.adapters[name](maps), imitated[name][1])
+                for name, (weight, maps) in _imitated(features, distill).items()
+            },
         }
 
 
@@ -197,21 +189,36 @@ def _freeze(student: FeatherFace, teacher: FeatherFace, names: Sequence[str]) ->
     return FrozenStages(stages)
 
 
-def _imitating(features: DetectorFeatures, distill: DistillConfig) -> tuple[Tensor, ...]:
-    """The maps that the student imitates; of stages that are the teacher's there is nothing to imitate."""
-    neck = features.neck if distill.neck_feature_weight else ()
-    return (*features.backbone[distill.frozen_stages :], *neck)
+def _imitated(
+    features: DetectorFeatures, distill: DistillConfig
+) -> dict[str, tuple[float, tuple[Tensor, ...]]]:
+    """Maps that the student imitates, and what that weighs, by the name of the loss.
+
+    Of stages that are the teacher's there is nothing to imitate.
+    """
+    learning = features.backbone[distill.frozen_stages :]
+    maps = {
+        "distill_feature": (distill.feature_weight, learning),
+        "distill_neck_feature": (distill.neck_feature_weight, features.neck),
+    }
+    return {name: (weight, levels) for name, (weight, levels) in maps.items() if weight}
 
 
-def _adapters(student: FeatherFace, teacher: FeatherFace, distill: DistillConfig) -> FeatureAdapters:
-    """From the student's channels to the teacher's, for each map that is imitated."""
+def _adapters(student: FeatherFace, teacher: FeatherFace, distill: DistillConfig) -> nn.ModuleDict:
+    """From the student's channels to the teacher's, for the maps of each loss that imitates."""
 
-    def channels(detector: FeatherFace) -> list[int]:
+    def channels(detector: FeatherFace) -> dict[str, list[int]]:
         was_training = detector.training
         detector.eval()
         with torch.no_grad():
             _, features = detector.forward_features(torch.zeros(1, 3, 32, 32))
         detector.train(was_training)
-        return [int(level.shape[1]) for level in _imitating(features, distill)]
+        return {
+            name: [int(level.shape[1]) for level in maps]
+            for name, (_, maps) in _imitated(features, distill).items()
+        }
 
-    return FeatureAdapters(channels(student), channels(teacher))
+    theirs = channels(teacher)
+    return nn.ModuleDict(
+        {name: FeatureAdapters(own, theirs[name]) for name, own in channels(student).items()}
+    )

@@ -115,6 +115,15 @@ def test_maps_that_the_heads_read_are_imitated_if_asked(frozen_stages: int) -> N
     assert "distill_neck_feature" not in without.losses(batch(), 0.5)
     assert without.adapters is not None
     assert len(list(without.adapters.parameters())) == 1
+    nothing = asked.model_copy(update={"feature_weight": 0.0, "neck_feature_weight": 0.0})
+    neither = StudentTraining(ModelConfig(), nothing, teacher)
+    assert neither.adapters is not None
+    assert not list(neither.adapters.parameters())
+    assert {name for name in neither.losses(batch(), 0.5) if name.startswith("distill")} == {
+        "distill_logit",
+        "distill_box",
+        "distill_landmark",
+    }
 
 
 def test_each_loss_weighs_what_the_settings_say() -> None:
