@@ -197,7 +197,8 @@ class DistillConfig(Section):
     details_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """What they have learnt to add counts by this factor."""
     details_offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
-    """Added to the margins of P3 when details have learnt: tiny false detections count among all faces."""
+    """Added to the margins of P3 when details have learnt: its false detections count among all faces. Share,
+    offset and `score_temperature` are undone first of a student whose details learn on."""
     task_weight: NonNegative = 1.0
     logit_weight: NonNegative = 1.0
     box_weight: NonNegative = 0.5

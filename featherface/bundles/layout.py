@@ -1,6 +1,6 @@
 """The files of a bundle and of what comes back from it; nothing but the standard library."""
 
-SCHEMA = 1
+SCHEMA = 2
 
 BUNDLE = "bundle.json"
 """Settings, what data and teacher they belong to, and the digests of the other files."""

@@ -168,20 +168,10 @@ def train_bundle(bundle: Path, out: Path) -> None:
     write_atomically(out / layout.RESULT, json.dumps(result, indent=1).encode())
 
 
-class _Settings(SimpleNamespace):
-    """Settings of a bundle; there is nothing on this machine that would know the default of a missing one."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise DataError(
-            f"{layout.BUNDLE}: says nothing of the setting '{name}', so another version of FeatherFace "
-            "packed it; pack the bundle again"
-        )
-
-
 def _as_namespace(value: Any) -> Any:
     """Mappings as objects with attributes, lists as tuples; the values were checked when they were packed."""
     if isinstance(value, dict):
-        return _Settings(**{name: _as_namespace(item) for name, item in value.items()})
+        return SimpleNamespace(**{name: _as_namespace(item) for name, item in value.items()})
     return tuple(map(_as_namespace, value)) if isinstance(value, list) else value
 
 

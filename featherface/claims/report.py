@@ -57,8 +57,8 @@ def _costs(costs: Mapping[str, Cost]) -> list[str]:
     return [
         "",
         "## Costs",
-        "Latency at 640 x 640, one thread, over the network without innovations, interleaved. Of all of them "
-        "without what learns last: layers for tiny faces and second opinion.",
+        "Latency at 640 x 640, one thread, over the network without innovations, interleaved; of all of them "
+        "without what learns last, layers for tiny faces and second opinion.",
         "",
         "| innovations | parameters | M multiply-adds | latency |",
         "|---|---|---|---|",

@@ -56,10 +56,10 @@ class DetailsTraining:
         self._details, self._head = details, student.head
         self._base = frozen_copy(student)
 
-    def answer(self, images: Tensor, known: Sequence[Tensor], shallow: Tensor | None) -> HeadOutputs:
-        """What the student says of network input; arguments as of `FeatherFace.forward_features`."""
+    def answer(self, images: Tensor, known: Sequence[Tensor]) -> HeadOutputs:
+        """What the student says of network input; `known` as of `FeatherFace.forward_features`."""
         with torch.no_grad():
-            shallow = self._base.shallow(images) if shallow is None else shallow
+            shallow = self._base.shallow(images)
             _, levels = self._base.maps(images, known=known, shallow=shallow)
         answer: HeadOutputs = self._head(self._details(levels, shallow))
         return answer

@@ -20,10 +20,12 @@ from featherface.losses.matching import BACKGROUND
 from featherface.losses.task import TaskSettings, task_losses, task_matches
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
+from featherface.models.folding import frozen_copy
 from featherface.structures import Batch, DetectorFeatures
 
 if TYPE_CHECKING:
     from featherface.config import DistillConfig, ModelConfig
+    from featherface.models.backbone import Backbone
 
 _STAGES = ("backbone.stage1", "backbone.stage2")
 
@@ -81,6 +83,7 @@ class StudentTraining:
         if self.adapters is not None:
             self.adapters.to(device)
         self._frozen = _freeze(self.student, teacher, _STAGES[: distill.frozen_stages])
+        self._frozen_backbone = frozen_copy(cast("Backbone", self.student.backbone))
         self._details = DetailsTraining(self.student, distill) if distill.learn == "details" else None
         self._teacher = FrozenTeacher(teacher, device=device) if distill.enabled else None
         self._distill = distill
@@ -92,12 +95,13 @@ class StudentTraining:
             batch: views and their faces.
             progress: how much of the training is done, in [0, 1).
         """
-        shallow, known = self._frozen(batch.images)
+        known = self._frozen(batch.images)
         matches = task_matches(self.student, batch, self._distill.train.loss)
         if self._details is not None:
-            outputs = self._details.answer(batch.images, known, shallow)
+            outputs = self._details.answer(batch.images, known)
             matches = self._details.matches(matches, batch.images)
             return task_losses(self.student, outputs, batch, self._distill.train.loss, matches=matches)
+        shallow = self._shallow_of(batch.images)
         outputs, features = self.student.forward_features(batch.images, known=known, shallow=shallow)
         task = task_losses(self.student, outputs, batch, self._distill.train.loss, matches=matches)
         if self._teacher is None or self.adapters is None:
@@ -124,6 +128,13 @@ class StudentTraining:
                 for name, (weight, maps) in _imitated(features, distill).items()
             },
         }
+
+    def _shallow_of(self, images: Tensor) -> Tensor | None:
+        """What learning details read of stages that do not; of others the student computes it itself."""
+        if self._distill.learn != "everything" or not self._distill.frozen_stages:
+            return None
+        with torch.no_grad():
+            return self._frozen_backbone.shallow(images)
 
 
 def _start(
@@ -173,7 +184,7 @@ def _task_loss(settings: TaskSettings, detector: FeatherFace, batch: Batch) -> T
 
 
 def _freeze(student: FeatherFace, teacher: FeatherFace, names: Sequence[str]) -> FrozenStages:
-    stages = [cast("nn.Sequential", student.get_submodule(name)) for name in names]
+    stages = [student.get_submodule(name) for name in names]
     for stage, name in zip(stages, names, strict=True):
         theirs = teacher.get_submodule(name).state_dict()
         for key, value in stage.state_dict().items():

@@ -6,7 +6,6 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from featherface.models.backbone import NUM_SHALLOW
 from featherface.models.folding import frozen_copy
 from featherface.structures import DetectorFeatures, HeadOutputs
 
@@ -61,28 +60,22 @@ class FrozenTeacher:
 
 
 class FrozenStages:
-    """Run a copy of the first stages of a backbone, which do not learn.
+    """Run a copy of the first stages of the student's backbone, which do not learn.
 
     Like the teacher they compute in bfloat16 where that is fast, which halves their time; docs/experiments.md
     says what a student notices of it.
     """
 
-    def __init__(self, stages: Sequence[nn.Sequential]) -> None:
-        self._parts: list[nn.Module] = []
-        for stage in map(frozen_copy, stages):
-            is_first = not self._parts
-            self._parts += [stage[:NUM_SHALLOW], stage[NUM_SHALLOW:]] if is_first else [stage]
+    def __init__(self, stages: Sequence[nn.Module]) -> None:
+        self._stages = [frozen_copy(stage) for stage in stages]
 
-    def __call__(self, images: Tensor) -> tuple[Tensor | None, list[Tensor]]:
-        """The map at stride 2, and that of each stage, in float32, without a gradient; none of no stages."""
-        maps: list[Tensor] = []
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """The map of each stage in float32, without a gradient."""
+        levels: list[Tensor] = []
         with torch.no_grad(), reduced_precision(images.device):
-            for part in self._parts:
-                maps.append(part(maps[-1] if maps else images))
-        if not maps:
-            return None, []
-        shallow, *levels = (each.float() for each in maps)
-        return shallow, levels
+            for stage in self._stages:
+                levels.append(stage(levels[-1] if levels else images))
+        return [level.float() for level in levels]
 
 
 def reduced_precision(device: torch.device) -> torch.autocast:

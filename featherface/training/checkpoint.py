@@ -20,7 +20,7 @@ import torch
 
 from featherface.errors import EndedEarlyError, ModelError
 
-CHECKPOINT_SCHEMA = 1
+CHECKPOINT_SCHEMA = 2
 
 RandomGenerator = torch.Generator | np.random.Generator
 

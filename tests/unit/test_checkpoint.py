@@ -153,7 +153,7 @@ def test_other_schema_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(checkpoint_module, "CHECKPOINT_SCHEMA", schema)
     save_checkpoint(tmp_path / "training.pt", example())
     monkeypatch.undo()
-    with pytest.raises(ModelError, match=f"has schema {schema}, this version reads 1"):
+    with pytest.raises(ModelError, match=f"has schema {schema}, this version reads 2"):
         load_checkpoint(tmp_path / "training.pt")
 
 

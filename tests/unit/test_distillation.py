@@ -293,7 +293,7 @@ def test_what_does_not_learn_is_rounded_only_on_processors_where_that_is_fast(
     stages = [network.backbone.stage1, network.backbone.stage2]
     unrounded = fold_batch_norms(network).backbone(images)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    _, known = FrozenStages(stages)(images)
+    known = FrozenStages(stages)(images)
     _, features = FrozenTeacher(network)(images)
     for level in (known[1], features.backbone[1]):
         rounding = (level - unrounded[1]).abs().max() / unrounded[1].std()
@@ -307,8 +307,7 @@ def test_stages_that_do_not_learn_serve_teacher_and_student(num_frozen: int) -> 
     copy_matching_weights(student, teacher)
     names = ("backbone.stage1", "backbone.stage2")[:num_frozen]
     images = 50 * torch.randn(2, 3, 64, 64)
-    shallow, known = FrozenStages([student.get_submodule(name) for name in names])(images)
-    torch.testing.assert_close(shallow, teacher.backbone.shallow(images), rtol=0.02, atol=0.5)
+    known = FrozenStages([student.get_submodule(name) for name in names])(images)
     assert len(known) == num_frozen
     for level, expected in zip(known, teacher.backbone(images)[:num_frozen], strict=True):
         # bfloat16 has eight bits of precision, and a stage rounds after each of its layers.
