@@ -191,14 +191,13 @@ class DistillConfig(Section):
     """Go on from this student instead: a .safetensors file, relative to the workspace."""
     keep_initial_weights: bool = False
     """Take the initial student as it is and train nothing here: only `rescore` is done anew."""
-    learn: Literal["base", "details", "everything"] = "base"
-    """`details`: the initial student's layers for tiny faces (`models.details`); `base`: all else, while
-    these add nothing; `everything`: both together, of a student that has learnt both."""
+    learn: Literal["base", "details"] = "base"
+    """`details`: the initial student's layers for tiny faces (`models.details`); `base`: everything else."""
     details_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """What they have learnt to add counts by this factor."""
     details_offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
-    """Added to the margins of P3 when details have learnt: its false detections count among all faces. Share,
-    offset and `score_temperature` are undone first of a student whose details learn on."""
+    """Added to the margins of P3 afterwards, whose false detections count among faces of all sizes. Share,
+    offset and `score_temperature` are undone first, of a student whose details have learnt before."""
     task_weight: NonNegative = 1.0
     logit_weight: NonNegative = 1.0
     box_weight: NonNegative = 0.5

@@ -38,7 +38,7 @@ def pipeline(
         typer.Option(
             help="synthetic: drawn scenes, nothing needed; widerface: real photographs; widerface-continue: "
             "the same, from a trained student (--student); widerface-details: what that one sees of tiny "
-            "faces; widerface-finish: a little of everything, of one that has learnt both."
+            "faces."
         ),
     ] = "synthetic",
     root: Annotated[

@@ -25,14 +25,14 @@ def check_details_can_learn(student: FeatherFace, distill: DistillConfig) -> Non
     """Before anything is computed.
 
     Raises:
-        ConfigError: the network has no details, or is not trained; or a teacher is to teach them alone.
+        ConfigError: the network has no details, or is not trained; or a teacher is to take part.
     """
     if student.details is None or distill.initial_weights is None:
         raise ConfigError(
-            f"distill.learn: {distill.learn} is for a trained student of the architecture v2-ultra; give one "
-            "as distill.initial_weights, or learn the base"
+            "distill.learn: details are what a trained student of the architecture v2-ultra learns last; "
+            "give one as distill.initial_weights, or learn the base"
         )
-    if distill.learn == "details" and distill.enabled:
+    if distill.enabled:
         raise ConfigError("distill.learn: details learn from annotations alone; set distill.enabled to false")
 
 

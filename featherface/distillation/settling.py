@@ -15,7 +15,7 @@ def settle_student(student: FeatherFace, distill: DistillConfig) -> None:
     In place, in the weights.
     """
     student.head.soften(distill.score_temperature)
-    if distill.learn != "base" and student.details is not None:
+    if distill.learn == "details" and student.details is not None:
         student.details.weigh(distill.details_share)
         student.head.shift(0, distill.details_offset)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,19 +13,16 @@ from featherface.distillation.adapters import FeatureAdapters
 from featherface.distillation.details import DetailsTraining, check_details_can_learn
 from featherface.distillation.losses import distillation_loss, feature_loss, temperature_at
 from featherface.distillation.pruning import channel_importance, prune_teacher
-from featherface.distillation.settling import unsettle_student
 from featherface.distillation.teacher import FrozenStages, FrozenTeacher, copy_matching_weights
 from featherface.errors import ConfigError
 from featherface.losses.matching import BACKGROUND
 from featherface.losses.task import TaskSettings, task_losses, task_matches
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
-from featherface.models.folding import frozen_copy
 from featherface.structures import Batch, DetectorFeatures
 
 if TYPE_CHECKING:
     from featherface.config import DistillConfig, ModelConfig
-    from featherface.models.backbone import Backbone
 
 _STAGES = ("backbone.stage1", "backbone.stage2")
 
@@ -70,20 +67,17 @@ class StudentTraining:
             )
         device = device or torch.device("cpu")
         self.student = build_model(model.architecture, innovations=model.innovations)
-        if distill.learn != "base":
+        if distill.learn == "details":
             check_details_can_learn(self.student, distill)
         self.adapters = _adapters(self.student, teacher, distill) if distill.enabled else None
         self.num_copied = _start(self.student, teacher, initial, distill, batches)
         self.student.head.forget_second_opinion()
-        if distill.learn == "base":
-            _forget_details(self.student)
-        elif distill.learn == "everything":
-            _let_everything_learn(self.student, distill)
+        if self.student.details is not None and distill.learn != "details":
+            self.student.details.forget()
         self.student.to(device)
         if self.adapters is not None:
             self.adapters.to(device)
         self._frozen = _freeze(self.student, teacher, _STAGES[: distill.frozen_stages])
-        self._frozen_backbone = frozen_copy(cast("Backbone", self.student.backbone))
         self._details = DetailsTraining(self.student, distill) if distill.learn == "details" else None
         self._teacher = FrozenTeacher(teacher, device=device) if distill.enabled else None
         self._distill = distill
@@ -101,8 +95,7 @@ class StudentTraining:
             outputs = self._details.answer(batch.images, known)
             matches = self._details.matches(matches, batch.images)
             return task_losses(self.student, outputs, batch, self._distill.train.loss, matches=matches)
-        shallow = self._shallow_of(batch.images)
-        outputs, features = self.student.forward_features(batch.images, known=known, shallow=shallow)
+        outputs, features = self.student.forward_features(batch.images, known=known)
         task = task_losses(self.student, outputs, batch, self._distill.train.loss, matches=matches)
         if self._teacher is None or self.adapters is None:
             return task
@@ -129,13 +122,6 @@ class StudentTraining:
             },
         }
 
-    def _shallow_of(self, images: Tensor) -> Tensor | None:
-        """What learning details read of stages that do not; of others the student computes it itself."""
-        if self._distill.learn != "everything" or not self._distill.frozen_stages:
-            return None
-        with torch.no_grad():
-            return self._frozen_backbone.shallow(images)
-
 
 def _start(
     student: FeatherFace,
@@ -161,21 +147,6 @@ def _start(
         )
     student.load_state_dict(theirs)
     return len(own)
-
-
-def _forget_details(student: FeatherFace) -> None:
-    if student.details is not None:
-        student.details.forget()
-
-
-def _let_everything_learn(student: FeatherFace, distill: DistillConfig) -> None:
-    if student.details is None or not student.details.adds_anything:
-        raise ConfigError(
-            "distill.learn: everything goes on with a student whose layers for tiny faces have learnt, and "
-            "those of this one add nothing: let them learn first (profile widerface-details)"
-        )
-    unsettle_student(student, distill)
-    student.details.requires_grad_(requires_grad=True)
 
 
 def _task_loss(settings: TaskSettings, detector: FeatherFace, batch: Batch) -> Tensor:

@@ -97,7 +97,7 @@ class FeatherFace(nn.Module):
         return outputs
 
     def forward_features(
-        self, images: Float[Tensor, "B 3 H W"], *, known: Sequence[Tensor] = (), shallow: Tensor | None = None
+        self, images: Float[Tensor, "B 3 H W"], *, known: Sequence[Tensor] = ()
     ) -> tuple[HeadOutputs, DetectorFeatures]:
         """Like `forward`, with the maps of the backbone and those the head reads, for distillation.
 
@@ -105,13 +105,12 @@ class FeatherFace(nn.Module):
             images: network input.
             known: what the first stages of the backbone make of it, where that is known already: stages that
                 do not learn run once, for student and teacher.
-            shallow: the map that the details read, if known.
         """
         details = self.details
         if details is None or not details.adds_anything:
-            features, levels = self.maps(images, known=known, shallow=shallow)
+            features, levels = self.maps(images, known=known)
         else:
-            shallow = self.shallow(images) if shallow is None else shallow
+            shallow = self.shallow(images)
             features, levels = self.maps(images, known=known, shallow=shallow)
             levels = details(levels, shallow)
         return self.head(levels), DetectorFeatures(backbone=features, neck=levels)

@@ -147,14 +147,11 @@ def describe_rescoring(rescore: RescoreConfig, metrics: Mapping[str, float]) -> 
 
 
 def _describe_frozen(distill: DistillConfig) -> str:
-    stages = f"{distill.frozen_stages} of its stages"
-    if distill.learn == "base":
-        return stages
-    share = "" if distill.details_share == 1 else f" (counting {distill.details_share:g})"
-    offset = "" if not distill.details_offset else f" (scores moved by {distill.details_offset:g})"
     if distill.learn == "details":
+        share = "" if distill.details_share == 1 else f" (counting {distill.details_share:g})"
+        offset = "" if not distill.details_offset else f" (scores moved by {distill.details_offset:g})"
         return f"all but its layers for tiny faces{share}{offset}"
-    return f"layers for tiny faces learning as well{share}{offset}, {stages}"
+    return f"{distill.frozen_stages} of its stages"
 
 
 def _describe_student(path: Path) -> str:
