@@ -191,8 +191,8 @@ class DistillConfig(Section):
     """Go on from this student instead: a .safetensors file, relative to the workspace."""
     keep_initial_weights: bool = False
     """Take the initial student as it is and train nothing here: only `rescore` is done anew."""
-    learn: Literal["base", "details"] = "base"
-    """`details`: the initial student's layers for tiny faces (`models.details`); `base`: everything else."""
+    learn: Literal["base", "details", "everything"] = "base"
+    """`details`: the initial student's layers for tiny faces (`models.details`); `base`: all else; or both."""
     details_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """What they have learnt to add counts by this factor."""
     details_offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0

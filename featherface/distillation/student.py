@@ -19,6 +19,7 @@ from featherface.losses.matching import BACKGROUND
 from featherface.losses.task import TaskSettings, task_losses, task_matches
 from featherface.models.build import build_model
 from featherface.models.detector import FeatherFace
+from featherface.models.folding import frozen_copy
 from featherface.structures import Batch, DetectorFeatures
 
 if TYPE_CHECKING:
@@ -70,12 +71,17 @@ class StudentTraining:
         self.adapters = _adapters(self.student, teacher, distill) if distill.enabled else None
         self.num_copied = _start(self.student, teacher, initial, distill, batches)
         self.student.head.forget_second_opinion()
-        if self.student.details is not None and distill.learn != "details":
-            self.student.details.forget()
+        if self.student.details is not None:
+            if distill.learn == "base":
+                self.student.details.forget()
+            elif distill.learn == "everything":
+                self.student.details.requires_grad_(requires_grad=True)
+                self.student.head.soften(1 / distill.score_temperature)
         self.student.to(device)
         if self.adapters is not None:
             self.adapters.to(device)
         self._frozen = _freeze(self.student, teacher, _STAGES[: distill.frozen_stages])
+        self._shallow = frozen_copy(self.student) if distill.learn == "everything" else None
         self._details = DetailsTraining(self.student, distill) if distill.learn == "details" else None
         self._teacher = FrozenTeacher(teacher, device=device) if distill.enabled else None
         self._distill = distill
@@ -93,7 +99,14 @@ class StudentTraining:
             outputs = self._details.answer(batch.images, known)
             matches = self._details.matches(matches, batch.images)
             return task_losses(self.student, outputs, batch, self._distill.train.loss, matches=matches)
-        outputs, features = self.student.forward_features(batch.images, known=known)
+        if self._distill.learn == "everything":
+            with torch.no_grad():
+                shallow = self._shallow.shallow(batch.images)
+            c, levels = self.student.maps(batch.images, known=known, shallow=shallow)
+            outputs = self.student.head(self.student.details(levels, shallow))
+            features = DetectorFeatures(backbone=c, neck=levels)
+        else:
+            outputs, features = self.student.forward_features(batch.images, known=known)
         task = task_losses(self.student, outputs, batch, self._distill.train.loss, matches=matches)
         if self._teacher is None or self.adapters is None:
             return task
