@@ -75,7 +75,8 @@ class StudentTraining:
             if distill.learn == "base":
                 self.student.details.forget()
             elif distill.learn == "everything":
-                self.student.details.requires_grad_(requires_grad=True)
+                import os
+                self.student.details.requires_grad_(requires_grad=not os.environ.get("FREEZE_DETAILS"))
                 self.student.head.soften(1 / distill.score_temperature)
         self.student.to(device)
         if self.adapters is not None:
@@ -103,7 +104,9 @@ class StudentTraining:
             with torch.no_grad():
                 shallow = self._shallow.shallow(batch.images)
             c, levels = self.student.maps(batch.images, known=known, shallow=shallow)
-            outputs = self.student.head(self.student.details(levels, shallow))
+            import os
+            details = self._shallow.details if os.environ.get("FREEZE_DETAILS") else self.student.details
+            outputs = self.student.head(details(levels, shallow))
             features = DetectorFeatures(backbone=c, neck=levels)
         else:
             outputs, features = self.student.forward_features(batch.images, known=known)
