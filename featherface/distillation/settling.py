@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def settle_student(student: FeatherFace, distill: DistillConfig) -> None:
-    """Soften its scores, weigh what its details add if these have learnt, and lower their level's scores.
+    """Soften its scores; if details have learnt, weigh what they add and lower the scores of their level.
 
     In place, in the weights.
     """
