@@ -16,10 +16,12 @@ from featherface.bundles import layout
 from featherface.bundles.files import write_network
 from featherface.config import Config
 from featherface.data.widerface import Sample, annotation_path, open_widerface
+from featherface.distillation.details import check_details_can_learn
 from featherface.errors import ConfigError, DataError
 from featherface.files import sha256_of, write_atomically
 from featherface.imaging import read_image
 from featherface.inference.weights import load_model_with_info
+from featherface.models.build import build_model
 
 if TYPE_CHECKING:
     from featherface.inference.model_info import ModelInfo
@@ -53,7 +55,7 @@ def pack(
         The files, `bundle.json` last.
 
     Raises:
-        ConfigError: there is nothing to train.
+        ConfigError: there is nothing to train, or details are to learn where they cannot.
         DataError: the data set cannot be used, or the folder holds something.
         ModelError: the weights cannot be used.
     """
@@ -62,6 +64,9 @@ def pack(
             "distill.keep_initial_weights trains no student, so there is nothing to do elsewhere: run "
             "`featherface pipeline`, or set it to false"
         )
+    if config.distill.learn == "details":
+        network = build_model(config.model.architecture, innovations=config.model.innovations)
+        check_details_can_learn(network, config.distill)
     if target.exists() and any(target.iterdir()):
         raise DataError(f"{target}: is not empty; give a new folder for the bundle")
     target.mkdir(parents=True, exist_ok=True)

@@ -285,6 +285,20 @@ def test_nothing_is_packed_where_nothing_is_to_be_trained(workspace: Workspace, 
         StudentTraining(CONFIG.model, distill, load_model(workspace.root / names.TEACHER_WEIGHTS))
 
 
+def test_nothing_is_packed_that_training_would_refuse(workspace: Workspace, tmp_path: Path) -> None:
+    changes = {"learn": "details", "initial_weights": "student.safetensors"}
+    with pytest.raises(ConfigError, match=r"set distill\.enabled to false"):
+        pack(
+            CONFIG.model_copy(update={"distill": CONFIG.distill.model_copy(update=changes)}),
+            data=workspace.root / "data",
+            teacher=workspace.root / names.TEACHER_WEIGHTS,
+            initial=None,
+            data_version="unknown",
+            target=tmp_path / "bundle",
+        )
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_a_result_that_could_not_be_written_is_made_by_the_next_run(
     bundle: Path, result: Path, tmp_path: Path
 ) -> None:
