@@ -35,8 +35,8 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
         raise DataError(f"{path}: cannot be read ({reason}); {advice}") from error
     if content.get("schema") != layout.SCHEMA:
         raise DataError(
-            f"{path}: has schema {content.get('schema')}, this code reads {layout.SCHEMA}; pack it "
-            "again, or use the version of FeatherFace that wrote it"
+            f"{path}: has schema {content.get('schema')}, this code reads {layout.SCHEMA}; pack and "
+            "train again, or use the version of FeatherFace that wrote it"
         )
     return content
 

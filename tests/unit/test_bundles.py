@@ -215,9 +215,7 @@ def test_a_bundle_of_another_version_is_refused(bundle: Path, tmp_path: Path) ->
     old = Path(shutil.copytree(bundle, tmp_path / "old"))
     content = json.loads((old / layout.BUNDLE).read_text())
     (old / layout.BUNDLE).write_text(json.dumps(content | {"schema": 1}))
-    with pytest.raises(
-        DataError, match=r"has schema 1, this code reads 2; pack it again, or use the version"
-    ):
+    with pytest.raises(DataError, match=r"has schema 1, this code reads 2; pack and train again, or use"):
         train_bundle(old, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -268,10 +266,24 @@ def test_a_place_that_takes_no_results_is_told_in_a_line(bundle: Path, tmp_path:
     assert "Traceback" not in done.stderr
 
 
-def test_nothing_is_packed_where_nothing_is_to_be_trained(workspace: Workspace, tmp_path: Path) -> None:
-    changes = {"keep_initial_weights": True, "initial_weights": "student.safetensors"}
-    distill = CONFIG.distill.model_copy(update=changes)
-    with pytest.raises(ConfigError, match="trains no student, so there is nothing to do elsewhere"):
+@pytest.mark.parametrize(
+    ("changes", "when_packed", "when_trained"),
+    [
+        (
+            {"keep_initial_weights": True},
+            "trains no student, so there is nothing to do elsewhere",
+            "asks for no training",
+        ),
+        ({"learn": "details"}, r"set distill\.enabled to false", r"set distill\.enabled to false"),
+    ],
+    ids=["nothing to train", "details with a teacher"],
+)
+def test_nothing_is_packed_that_training_would_refuse(
+    workspace: Workspace, tmp_path: Path, changes: dict[str, object], when_packed: str, when_trained: str
+) -> None:
+    refused = {"initial_weights": "student.safetensors", **changes}
+    distill = CONFIG.distill.model_copy(update=refused)
+    with pytest.raises(ConfigError, match=when_packed):
         pack(
             CONFIG.model_copy(update={"distill": distill}),
             data=workspace.root / "data",
@@ -281,22 +293,8 @@ def test_nothing_is_packed_where_nothing_is_to_be_trained(workspace: Workspace, 
             target=tmp_path / "bundle",
         )
     assert not (tmp_path / "bundle").exists()
-    with pytest.raises(ConfigError, match="asks for no training"):
+    with pytest.raises(ConfigError, match=when_trained):
         StudentTraining(CONFIG.model, distill, load_model(workspace.root / names.TEACHER_WEIGHTS))
-
-
-def test_nothing_is_packed_that_training_would_refuse(workspace: Workspace, tmp_path: Path) -> None:
-    changes = {"learn": "details", "initial_weights": "student.safetensors"}
-    with pytest.raises(ConfigError, match=r"set distill\.enabled to false"):
-        pack(
-            CONFIG.model_copy(update={"distill": CONFIG.distill.model_copy(update=changes)}),
-            data=workspace.root / "data",
-            teacher=workspace.root / names.TEACHER_WEIGHTS,
-            initial=None,
-            data_version="unknown",
-            target=tmp_path / "bundle",
-        )
-    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_result_that_could_not_be_written_is_made_by_the_next_run(
